@@ -1,0 +1,68 @@
+# Everything a person or CI runs. `make` alone prints this list.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGES := contracts rollout registry evaluation serving controlplane
+# What we start must not talk to anybody: no telemetry of libraries, no model hub.
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE := 1
+export ANONYMIZED_TELEMETRY := false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check format bench bench-core docs ui-shots install lock clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## create .venv with everything that demo, tests and checks need
+
+# torch comes first and pinned: asked for through another package it may bring another build.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## the main job: one version promoted, one rolled back, live in this terminal
+	@$(BIN)/roost demo run
+
+test: $(INSTALLED) ## all tests, the slow ones too
+	$(BIN)/pytest -n 2 --dist worksteal
+
+test-fast: $(INSTALLED) ## the tests that take seconds
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+
+check: $(INSTALLED) ## lint, format, types, the dependency rule, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(INSTALLED) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-core ## all benchmarks
+
+bench-core: $(INSTALLED) ## the decision core beside its peers (under 10 minutes)
+	$(BIN)/python benchmarks/decision_core.py --out build/bench-core
+
+docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
+	$(BIN)/mkdocs build --strict --quiet
+
+ui-shots: $(INSTALLED) ## the pictures that README and docs show
+	$(BIN)/roost demo picture --out docs/images/rollback.svg
+
+lock: $(INSTALLED) ## write the versions installed now to constraints.txt
+	@{ echo '# Versions that work together; written by `make lock`.'; \
+	   $(BIN)/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -v '@ file' ; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+clean: ## remove what was built, tests' and demo's leftovers; .venv stays
+	rm -rf build dist site htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .roost
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What crosses the walls between the houses: ids, units, specs, wire schemas, time, chance, errors, events."""

@@ -1,0 +1,1 @@
+"""The documents people write: services with lanes and routes, objectives, rollout policies."""

@@ -1,0 +1,133 @@
+"""A service: what clients call, its lanes and routes, its objectives, its fallback and its rollout policy."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from contracts.ids import Name
+from contracts.model import Frozen
+from contracts.specs.rollout import RolloutSpec
+from contracts.specs.slo import LatencySlo, Slo
+from contracts.units import ByteSize, Duration, Fraction
+
+
+class LaneLatency(Frozen):
+    """A lane's own latency objective: the share of its requests answered within ``threshold``."""
+
+    objective: Annotated[Fraction, Field(gt=0, lt=1)]
+    threshold: Annotated[Duration, Field(gt=0)]
+
+
+class Lane(Frozen):
+    """A traffic class with its own generation defaults, concurrency and latency objective.
+
+    ``steps`` and ``guidance`` override the version's generation defaults; ``max_concurrency`` is per replica.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] = 1
+    latency: LaneLatency | None = None
+
+
+class RouteCondition(Frozen):
+    """When a route matches: every key that is given must hold, and at least one is given."""
+
+    prompt_words_below: Annotated[int, Field(ge=1)] | None = None
+    prompt_words_from: Annotated[int, Field(ge=0)] | None = None
+    prompt_mentions: tuple[str, ...] = ()
+    tier: str | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "RouteCondition":
+        given = (self.prompt_words_below, self.prompt_words_from, self.tier, self.prompt_mentions or None)
+        if all(condition is None for condition in given):
+            raise ValueError("a route without a condition matches everything; leave it out instead")
+        return self
+
+
+class Route(Frozen):
+    """One rule of the routing list; the first that matches decides the lane."""
+
+    when: RouteCondition
+    lane: Name
+
+
+class FallbackReason(StrEnum):
+    """What may send a request to the fallback instead of to an error."""
+
+    OOM = "oom"
+    OVERLOAD = "overload"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+class Fallback(Frozen):
+    """Where a failed attempt is tried again: a lane, or ``champion`` for the champion's version.
+
+    ``retry_budget`` bounds retries as a share of requests, so that retries never become the load.
+    """
+
+    on: Annotated[tuple[FallbackReason, ...], Field(min_length=1)]
+    to: Name
+    retry_budget: Fraction = 0.1
+
+
+class StickyKey(StrEnum):
+    """What decides a request's version: its own id, the user, or the session."""
+
+    REQUEST = "request"
+    USER = "user"
+    SESSION = "session"
+
+
+class Limits(Frozen):
+    """What one request may ask for, and what one worker may use."""
+
+    max_prompt_chars: Annotated[int, Field(ge=1)] = 2000
+    max_pixels: Annotated[int, Field(ge=1)] = 2048 * 2048
+    max_steps: Annotated[int, Field(ge=1)] = 100
+    timeout: Annotated[Duration, Field(gt=0)] = 30.0
+    worker_memory: ByteSize | None = None
+
+
+class ServiceSpec(Frozen):
+    """A service as written in YAML; see the reference page of each part for its keys."""
+
+    service: Name
+    model: Name
+    sticky: StickyKey = StickyKey.REQUEST
+    lanes: dict[Name, Lane] = Field(default_factory=dict)
+    route: tuple[Route, ...] = ()
+    slos: Annotated[dict[Name, Slo], Field(min_length=1)]
+    fallback: Fallback | None = None
+    limits: Limits = Limits()
+    rollout: RolloutSpec = RolloutSpec()
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "ServiceSpec":
+        routes = [(f"route.{index}.lane", route.lane) for index, route in enumerate(self.route)]
+        dangling = dangling_lanes(self.lanes.keys(), routes, self.fallback.to if self.fallback else None)
+        if dangling:
+            raise ValueError("; ".join(f"{path}: no lane is called {name!r}" for path, name in dangling))
+        return self
+
+    def objectives(self) -> dict[str, Slo]:
+        """Return every objective that gates a rollout: those declared, and ``latency-LANE`` for each lane with one."""
+        lanes = {
+            f"latency-{name}": LatencySlo(objective=lane.latency.objective, threshold=lane.latency.threshold)
+            for name, lane in self.lanes.items()
+            if lane.latency is not None
+        }
+        return {**self.slos, **lanes}
+
+
+def dangling_lanes(lanes: Iterable[str], routes: list[tuple[str, str]], fallback: str | None) -> list[tuple[str, str]]:
+    """Return (path, lane name) of each reference to a lane that isn't declared."""
+    declared = set(lanes)
+    references = list(routes)
+    if fallback is not None and fallback != "champion":
+        references.append(("fallback.to", fallback))
+    return [(path, name) for path, name in references if name not in declared]

@@ -1,0 +1,1 @@
+"""What the planes say to each other: routing tables, telemetry batches, the worker protocol."""

@@ -1,0 +1,103 @@
+"""Telemetry: exact counts per tick, in numbered batches, delivered at least once and counted exactly once."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from contracts.ids import Name, VersionId
+from contracts.model import Frozen
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class AttemptCounts(Frozen):
+    """What one version's replica did in one tick, for one lane: attempts, not requests.
+
+    ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``, ``error``, ``refused``);
+    ``slow`` counts, per latency objective, answers later than its threshold, failed attempts included;
+    ``latency_sum_s`` is over the good ones.
+    """
+
+    service: Name
+    version: VersionId
+    replica: Name
+    lane: str
+    total: Count
+    bad: dict[str, Count] = Field(default_factory=dict)
+    slow: dict[Name, Count] = Field(default_factory=dict)
+    latency_sum_s: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def n_bad(self) -> int:
+        """Attempts without a usable answer, all reasons together."""
+        return sum(self.bad.values())
+
+    @model_validator(mode="after")
+    def _bad_at_most_total(self) -> Self:
+        if self.n_bad > self.total or any(slow > self.total for slow in self.slow.values()):
+            raise ValueError("more bad or slow attempts than attempts")
+        return self
+
+
+class RequestCounts(Frozen):
+    """What users of one service got in one tick: logical requests, after retries and fallback."""
+
+    service: Name
+    lane: str
+    total: Count
+    bad: Count = 0
+    fell_back: Count = 0
+
+    @model_validator(mode="after")
+    def _bad_at_most_total(self) -> Self:
+        if self.bad > self.total or self.fell_back > self.total:
+            raise ValueError("more bad or fallen-back requests than requests")
+        return self
+
+
+class Exposure(Frozen):
+    """How the split assigned requests in one tick, beside the weight that was asked; input of the sample-ratio test."""
+
+    service: Name
+    rollout_id: Name
+    weight: Annotated[float, Field(ge=0, le=1)]
+    champion: Count
+    challenger: Count
+
+
+class TelemetryBatch(Frozen):
+    """One tick of one gateway.
+
+    ``boot`` tells restarts of a gateway apart and ``sequence`` grows by one within it, so (gateway, boot, sequence)
+    is counted once however often it is delivered.
+    """
+
+    schema_version: Literal[1] = 1
+    gateway: Name
+    boot: Name
+    sequence: Count
+    start_s: float
+    end_s: float
+    table_revision: Count
+    attempts: tuple[AttemptCounts, ...] = ()
+    requests: tuple[RequestCounts, ...] = ()
+    exposures: tuple[Exposure, ...] = ()
+
+    @model_validator(mode="after")
+    def _time_runs_forward(self) -> Self:
+        if self.end_s < self.start_s:
+            raise ValueError("end_s lies before start_s")
+        return self
+
+
+class SampledOutput(Frozen):
+    """One answer kept for the scorers: everything needed to judge it, and which version gave it."""
+
+    service: Name
+    version: VersionId
+    request_id: Name
+    lane: str
+    prompt: str
+    seed: int
+    at_s: float
+    image_png: bytes
