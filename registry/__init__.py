@@ -1,0 +1,1 @@
+"""What versions exist and what is known of each: catalogue, provenance."""

@@ -1,0 +1,1 @@
+"""Fleets: where workers run and how they are started and stopped."""

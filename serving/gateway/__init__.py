@@ -1,0 +1,1 @@
+"""The gateway: splits requests over versions, attempts them, counts exactly what came of it."""

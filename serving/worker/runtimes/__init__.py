@@ -1,0 +1,1 @@
+"""Runtimes: how a version's directory becomes something that draws."""
