@@ -37,7 +37,7 @@ class Split(Frozen):
 class ServiceRoutes(Frozen):
     """How one service is served: its champion, the split if a rollout lives, and who answers for each version.
 
-    ``version_scores_sample`` is the share of answers handed to the scorers; ``latency_thresholds_s`` the thresholds
+    ``score_sample`` is the share of answers handed to the scorers; ``latency_thresholds_s`` the thresholds
     at which slow answers are counted exactly, by objective name.
     """
 

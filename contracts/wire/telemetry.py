@@ -13,15 +13,16 @@ Count = Annotated[int, Field(ge=0)]
 class AttemptCounts(Frozen):
     """What one version's replica did in one tick, for one lane: attempts, not requests.
 
-    ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``, ``error``, ``refused``);
-    ``slow`` counts, per latency objective, answers later than its threshold, failed attempts included;
-    ``latency_sum_s`` is over the good ones.
+    ``mirrored`` tells copies from live attempts. ``bad`` counts attempts that gave no usable answer, by reason
+    (``oom``, ``timeout``, ``error``, ``refused``); ``slow`` counts, per latency objective, answers later than its
+    threshold, failed attempts included; ``latency_sum_s`` is over the good ones.
     """
 
     service: Name
     version: VersionId
     replica: Name
     lane: str
+    mirrored: bool = False
     total: Count
     bad: dict[str, Count] = Field(default_factory=dict)
     slow: dict[Name, Count] = Field(default_factory=dict)
@@ -90,8 +91,22 @@ class TelemetryBatch(Frozen):
         return self
 
 
+class TelemetryReply(Frozen):
+    """A gateway's answer to a pull: the batches not yet acknowledged, and the outputs sampled since the last pull.
+
+    ``dropped_samples`` counts outputs that were due for scoring and fell out of the bounded queue.
+    """
+
+    batches: tuple[TelemetryBatch, ...]
+    samples: tuple["SampledOutput", ...] = ()
+    dropped_samples: Count = 0
+
+
 class SampledOutput(Frozen):
-    """One answer kept for the scorers: everything needed to judge it, and which version gave it."""
+    """One answer kept for the scorers: everything needed to judge it, and which version gave it.
+
+    A ``mirrored`` output has the request id, prompt and seed of the live one that it was copied from: they are a pair.
+    """
 
     service: Name
     version: VersionId
@@ -100,4 +115,5 @@ class SampledOutput(Frozen):
     prompt: str
     seed: int
     at_s: float
+    mirrored: bool = False
     image_png: bytes

@@ -1,7 +1,9 @@
 """The worker's HTTP face: health, and one picture at a time."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -45,12 +47,15 @@ class Worker:
         """Return the ASGI application."""
         return Starlette(
             routes=[Route("/health", self.health), Route("/generate", self.generate, methods=["POST"])],
-            on_startup=[self.start],
+            lifespan=self._lifespan,
         )
 
-    async def start(self) -> None:
-        """Begin to load; health tells when it is done."""
-        self._loading = asyncio.get_running_loop().create_task(self._load())
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        loading = asyncio.create_task(self._load())
+        yield
+        loading.cancel()
+        self._thread.shutdown(wait=False)
 
     async def _load(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The diffusers runtime: any pipeline directory that ``DiffusionPipeline.from_pretrained`` loads without custom code."""
+"""The diffusers runtime: any pipeline that ``DiffusionPipeline.from_pretrained`` loads without custom code."""
 
 import io
 import warnings

@@ -1,0 +1,32 @@
+"""The split: sticky, monotone, salted assignment of requests to the two arms of a rollout."""
+
+import hashlib
+
+from contracts.wire.routing import Split
+
+
+def unit_interval(salt: str, key: str) -> float:
+    """Return u in [0, 1) for a key under a salt: the same on every gateway and after every restart.
+
+    blake2b and not a checksum, because salted checksums correlate between salts, and so would rollouts.
+    """
+    digest = hashlib.blake2b(key.encode(), key=salt.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def goes_to_challenger(split: Split, key: str) -> bool:
+    """Tell whether a key belongs to the challenger at the split's weight.
+
+    Monotone: raising the weight never moves a challenger's key back, lowering it never moves a champion's forward.
+    """
+    return unit_interval(split.salt, key) < split.weight
+
+
+def is_mirrored(split: Split, request_id: str) -> bool:
+    """Tell whether a champion's request is copied to the challenger; independent of the live split."""
+    return unit_interval(split.salt, "mirror:" + request_id) < split.mirror_share
+
+
+def is_sampled(share: float, request_id: str) -> bool:
+    """Tell whether an answer is kept for the scorers; the same for both halves of a mirrored pair."""
+    return unit_interval("score", request_id) < share
