@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from contracts.errors import InvalidInput
 
@@ -38,6 +38,8 @@ DURATION_PART = re.compile(rf"({NUMBER})(us|ms|s|m|h|d|w)")
 DURATION = re.compile(rf"(?:{NUMBER}(?:us|ms|s|m|h|d|w))+")
 BYTES = re.compile(rf"({NUMBER}) ?({'|'.join(BYTES_PER_UNIT)})")
 LONGEST_TEXT = 40
+WRITTEN_BY_HAND = "written_by_hand"
+"""Validation context under which a duration without a unit is refused."""
 
 
 def parse_duration_s(text: str) -> float:
@@ -70,17 +72,17 @@ def parse_fraction(value: str | float) -> float:
     return float(share)
 
 
-def parse_bytes(value: str | int) -> int:
+def parse_bytes(value: str | float) -> int:
     """Return the bytes that ``22GiB``, ``500MB`` or a plain whole number of bytes stands for.
 
     Raises:
         InvalidInput: when the unit is unknown or the size isn't a whole number of bytes.
     """
     hint = "write a size such as 512MiB or 22GiB"
-    if isinstance(value, int):
-        if value < 0:
-            raise InvalidInput(f"{value!r} is a negative size", hint=hint)
-        return value
+    if not isinstance(value, str):
+        if value < 0 or (isinstance(value, float) and not value.is_integer()):
+            raise InvalidInput(f"{value!r} is not a whole number of bytes", hint=hint)
+        return int(value)
     match = BYTES.fullmatch(value.strip()) if len(value) <= LONGEST_TEXT else None
     if match is None:
         raise InvalidInput(f"{value!r} is not a size in bytes", hint=hint)
@@ -136,11 +138,11 @@ def _finite(number: Decimal, text: str) -> float:
     return value
 
 
-def _reader(kinds: tuple[type, ...], parse: Callable[[Any], Any], example: str) -> Callable[[object], object]:
+def _reader(parse: Callable[[Any], Any], example: str) -> Callable[[object], object]:
     """Adapt a parser to pydantic, which wants ValueError, and refuse kinds such as bool or null by name."""
 
     def read(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, kinds):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError(f"{value!r} is not a quantity; write for example {example}")
         try:
             return parse(value)
@@ -150,18 +152,28 @@ def _reader(kinds: tuple[type, ...], parse: Callable[[Any], Any], example: str) 
     return read
 
 
+def _read_duration(value: object, info: ValidationInfo) -> object:
+    """Seconds are plain floats in code, but a document that a person wrote must say its unit."""
+    by_hand = bool(info.context and info.context.get(WRITTEN_BY_HAND))
+    if isinstance(value, int | float) and not isinstance(value, bool) and not by_hand:
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a duration; write it with its unit, for example 10s")
+    return _reader(parse_duration_s, "10s")(value)
+
+
 Duration = Annotated[
     float,
-    BeforeValidator(_reader((str,), parse_duration_s, "10s")),
+    BeforeValidator(_read_duration),
     PlainSerializer(lambda seconds: f"{seconds!r}s", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["400ms", "10s", "4h", "28d"]}),
     Field(description="A duration with its unit: us, ms, s, m, h, d or w."),
 ]
-"""A duration in seconds; read from text with a unit, written to JSON as seconds (``600.0s``)."""
+"""A duration in seconds; read from text with a unit, written to JSON as ``600.0s``; in code a plain float."""
 
 Fraction = Annotated[
     float,
-    BeforeValidator(_reader((str, int, float), parse_fraction, "5%")),
+    BeforeValidator(_reader(parse_fraction, "5%")),
     WithJsonSchema({"type": ["string", "number"], "examples": ["99.5%", 0.995]}),
     Field(description="A percentage, or a number from 0 to 1."),
 ]
@@ -169,7 +181,7 @@ Fraction = Annotated[
 
 ByteSize = Annotated[
     int,
-    BeforeValidator(_reader((str, int), parse_bytes, "22GiB")),
+    BeforeValidator(_reader(parse_bytes, "22GiB")),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["512MiB", "22GiB"]}),
     Field(description="A size in bytes, with a decimal (MB) or binary (MiB) unit."),
 ]

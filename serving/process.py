@@ -1,4 +1,4 @@
-"""Child processes of ours: told what to do on standard input, ended when it closes, so that none outlives its parent."""
+"""Child processes of ours: told what to do on standard input, ended when it closes: none outlives its parent."""
 
 import asyncio
 import os

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from contracts.errors import InvalidInput, Problem, SpecError
 from contracts.specs.service import ServiceSpec, dangling_lanes
+from contracts.units import WRITTEN_BY_HAND
 
 LARGEST_SPEC_CHARS = 1_000_000
 UNION_TAGS = {"availability", "latency", "score"}
@@ -58,12 +59,12 @@ def load_service_spec(text: str, subject: str = "service spec") -> ServiceSpec:
     """
     document = parse_yaml(text, subject)
     try:
-        return ServiceSpec.model_validate(document)
+        return ServiceSpec.model_validate(document, context={WRITTEN_BY_HAND: True})
     except ValidationError as error:
-        problems = describe_problems(error, ServiceSpec, document)
-        known = {problem.path for problem in problems}
-        problems += [problem for problem in _dangling_in(document) if problem.path not in known]
-        raise SpecError(subject, [problem for problem in problems if problem.path]) from None
+        dangling = _dangling_in(document)
+        # A spec that is wrong only as a whole has dangling references, which are told one by one instead.
+        told = [problem for problem in describe_problems(error, ServiceSpec, document) if problem.path]
+        raise SpecError(subject, told + dangling) from None
 
 
 def parse_yaml(text: str, subject: str) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _describe(item: ErrorDetails, model: type[BaseModel], document: object) -> P
     message = item["msg"].removeprefix("Value error, ")
     message, _, remedy = message.partition("; ")
     shown = value if isinstance(value, str | int | float | bool) else None
-    return Problem(path or "the spec", shown, _plain(message), remedy)
+    return Problem(path, shown, _plain(message), remedy)
 
 
 def _plain(message: str) -> str:

@@ -1,0 +1,128 @@
+"""Real HTTP on loopback: apps run by uvicorn in a thread, workers with a runtime that needs no model."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from contracts.clock import SystemClock
+from contracts.ids import VersionId
+from contracts.rng import SeededRng
+from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
+from contracts.wire.worker import FailureReason, GatewaySpec, GenerateRequest, WorkerSpec
+from serving.gateway.app import Gateway
+from serving.gateway.client import GatewayClient
+from serving.worker.app import Worker
+from serving.worker.runtimes.port import DrawFailure
+
+CONTROL_TOKEN = "control-token-of-tests"
+CHAMPION, CHALLENGER = VersionId("m", 1), VersionId("m", 2)
+
+
+class ScriptedRuntime:
+    """Draws a text instead of a picture, after ``delay_s``; fails as ``failure`` says."""
+
+    def __init__(self, failure: FailureReason | None = None, delay_s: float = 0.0) -> None:
+        self.failure = failure
+        self.delay_s = delay_s
+        self.asked: list[GenerateRequest] = []
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def draw(self, request: GenerateRequest) -> bytes:
+        self.asked.append(request)
+        time.sleep(self.delay_s)
+        if self.failure is not None:
+            raise DrawFailure(self.failure, f"scripted {self.failure}")
+        return f"picture of {request.prompt} by seed {request.seed}".encode()
+
+
+@contextmanager
+def running(app: Starlette) -> Iterator[str]:
+    """Run an app on a free loopback port; yields its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def running_worker(version: VersionId, runtime: ScriptedRuntime) -> Iterator[Endpoint]:
+    """Run a worker; yields its endpoint."""
+    spec = WorkerSpec(version=version, digest="sha256:" + "0" * 64, directory="unused")
+    with running(Worker(spec, runtime).app()) as url:
+        yield Endpoint(replica=f"v{version.number}-0", url=url)
+
+
+class Bench:
+    """A gateway with a champion and a challenger behind it."""
+
+    def __init__(self, url: str, endpoints: dict[str, tuple[Endpoint, ...]]) -> None:
+        self.url = url
+        self.endpoints = endpoints
+        self.client = GatewayClient(url, CONTROL_TOKEN)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self.revision = 0
+
+    def route(self, weight: float = 0.0, mirror_share: float = 0.0, **changes: object) -> RoutingTable:
+        """Put a routing table in force and return it."""
+        self.revision += 1
+        document = {
+            "service": "tags",
+            "champion": CHAMPION,
+            "split": Split(
+                rollout_id="r1", salt="saltsalt", challenger=CHALLENGER, weight=weight, mirror_share=mirror_share
+            ),
+            "endpoints": self.endpoints,
+            "latency_thresholds_s": {"fast": 0.05},
+            **changes,
+        }
+        table = RoutingTable(fence=1, revision=self.revision, services={"tags": ServiceRoutes.model_validate(document)})
+        self.client.push(table)
+        return table
+
+
+@pytest.fixture
+def champion() -> ScriptedRuntime:
+    return ScriptedRuntime()
+
+
+@pytest.fixture
+def challenger() -> ScriptedRuntime:
+    return ScriptedRuntime()
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path) -> Callable[[], Starlette]:
+    """Return a maker of gateways over the same state directory, to restart one."""
+    spec = GatewaySpec(name="g1", control_token=CONTROL_TOKEN, state_directory=str(tmp_path / "state"))
+    return lambda: Gateway(spec, SystemClock(), SeededRng(1)).app()
+
+
+@pytest.fixture
+def bench(
+    champion: ScriptedRuntime, challenger: ScriptedRuntime, make_gateway: Callable[[], Starlette]
+) -> Iterator[Bench]:
+    with (
+        running_worker(CHAMPION, champion) as first,
+        running_worker(CHALLENGER, challenger) as second,
+        running(make_gateway()) as url,
+    ):
+        built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
+        yield built
+        built.client.close()
+        built.http.close()

@@ -1,0 +1,42 @@
+"""The split: sticky, monotone, fair, and independent between rollouts."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from contracts.ids import VersionId
+from contracts.wire.routing import Split
+from serving.gateway.split import goes_to_challenger, is_mirrored, unit_interval
+
+USERS = [f"user-{index}" for index in range(20_000)]
+
+
+def split(weight: float, salt: str = "first-salt") -> Split:
+    return Split(rollout_id="r", salt=salt, challenger=VersionId("m", 2), weight=weight, mirror_share=0.5)
+
+
+@given(st.text(max_size=40), st.floats(0, 1), st.floats(0, 1))
+def test_raising_the_weight_moves_nobody_back(key: str, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert not goes_to_challenger(split(low), key) or goes_to_challenger(split(high), key)
+
+
+@given(st.text(max_size=40))
+def test_the_ends_are_exact(key: str) -> None:
+    assert not goes_to_challenger(split(0.0), key)
+    assert goes_to_challenger(split(1.0), key)
+
+
+def test_keys_are_spread_evenly() -> None:
+    u = [unit_interval("first-salt", user) for user in USERS]
+    assert stats.kstest(u, "uniform").pvalue > 1e-4
+
+
+def test_two_rollouts_and_mirroring_choose_independently() -> None:
+    first = np.array([unit_interval("first-salt", user) < 0.1 for user in USERS])
+    second = np.array([unit_interval("second-salt", user) < 0.1 for user in USERS])
+    mirrored = np.array([is_mirrored(split(0.1), user) for user in USERS])
+    for other, share in ((second, 0.1), (mirrored, 0.5)):
+        both = int((first & other).sum())
+        assert stats.binomtest(both, int(first.sum()), share).pvalue > 1e-4
