@@ -125,15 +125,16 @@ def test_mirrored_copies_have_the_same_prompt_and_seed_and_are_counted_apart(
     bench: Bench, champion: ScriptedRuntime, challenger: ScriptedRuntime
 ) -> None:
     bench.route(0.0, mirror_share=1.0, score_sample=1.0)
-    for _ in range(4):
-        assert ask(bench).headers["x-roost-version"] == "m@1"
     samples: list[SampledOutput] = []
     rows: dict[str, AttemptCounts] = {}
-    deadline_s = time.monotonic() + 10
-    while len(samples) < 8 and time.monotonic() < deadline_s:
-        reply = bench.client.pull()
-        samples += reply.samples
-        rows |= attempts(reply)
+    deadline_s = time.monotonic() + 20
+    for asked in range(1, 5):
+        assert ask(bench).headers["x-roost-version"] == "m@1"
+        # A copy is dropped while the challenger is busy, so each is awaited before the next.
+        while len(samples) < 2 * asked and time.monotonic() < deadline_s:
+            reply = bench.client.pull()
+            samples += reply.samples
+            rows |= attempts(reply)
     assert {(r.prompt, r.seed) for r in challenger.asked} == {(r.prompt, r.seed) for r in champion.asked}
     assert rows["m@2"].mirrored
     assert not rows["m@1"].mirrored
