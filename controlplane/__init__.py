@@ -1,0 +1,1 @@
+"""The composition root: brings rollout, registry, evaluation and serving together, and shows it to people."""
