@@ -57,7 +57,10 @@ class RequestCounts(Frozen):
 
 
 class Exposure(Frozen):
-    """How the split assigned requests in one tick, beside the weight that was asked; input of the sample-ratio test."""
+    """How the split assigned the keys first seen in one tick, beside the weight asked; for the sample-ratio test.
+
+    A key is what the service splits by: a request's own id, a user or a session.
+    """
 
     service: Name
     rollout_id: Name

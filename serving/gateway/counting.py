@@ -18,6 +18,7 @@ from contracts.wire.telemetry import (
 from contracts.wire.worker import FailureReason
 
 LONGEST_SAMPLE_QUEUE = 4096
+MOST_KEYS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Counter:
         self._attempts: dict[AttemptKey, AttemptTally] = {}
         self._requests: dict[tuple[str, str], RequestTally] = {}
         self._exposures: dict[tuple[str, str, float], list[int]] = {}
+        self._seen_keys: dict[str, set[str]] = {}
         self._waiting: deque[TelemetryBatch] = deque()
         self._samples: deque[SampledOutput] = deque()
         self._dropped_samples = 0
@@ -85,10 +87,22 @@ class Counter:
         tally.bad += bad
         tally.fell_back += fell_back
 
-    def count_exposure(self, service: str, split: Split, *, challenger: bool) -> None:
-        """Count one assignment of the split, beside the weight in force."""
+    def count_exposure(self, service: str, split: Split, key: str, *, challenger: bool) -> None:
+        """Count a key's first assignment in a rollout, beside the weight in force then.
+
+        The key (request, user or session) is the unit of randomisation: a user who comes again was assigned once. After
+        ``MOST_KEYS`` keys of a rollout no more are counted; by then the split has been tested enough.
+        """
+        seen = self._seen_keys.setdefault(split.rollout_id, set())
+        if len(seen) >= MOST_KEYS or key in seen:
+            return
+        seen.add(key)
         arms = self._exposures.setdefault((service, split.rollout_id, split.weight), [0, 0])
         arms[challenger] += 1
+
+    def forget_keys_except(self, rollout_ids: set[str]) -> None:
+        """Drop what is known of the keys of rollouts that have ended."""
+        self._seen_keys = {rollout: keys for rollout, keys in self._seen_keys.items() if rollout in rollout_ids}
 
     def keep_sample(self, sample: SampledOutput) -> None:
         """Keep an output for the scorers; when the queue is full the oldest is dropped and counted."""

@@ -37,6 +37,7 @@ class Dispatcher:
         """Serve by a new table from the next request on."""
         known = [e for routes in table.services.values() for group in routes.endpoints.values() for e in group]
         self._replicas.keep_only(known)
+        self._counter.forget_keys_except({r.split.rollout_id for r in table.services.values() if r.split is not None})
         self._budgets = {
             name: self._budgets.get(name, RetryBudget(routes.fallback.retry_budget))
             for name, routes in table.services.items()
@@ -49,7 +50,7 @@ class Dispatcher:
         to_challenger = split is not None and goes_to_challenger(split, intake.sticky_key)
         version = split.challenger if split is not None and to_challenger else routes.champion
         if split is not None:
-            self._counter.count_exposure(routes.service, split, challenger=to_challenger)
+            self._counter.count_exposure(routes.service, split, intake.sticky_key, challenger=to_challenger)
         attempt = await self._attempt(intake, version, intake.lane, intake.generate)
         answer = Answer(intake, attempt)
         if attempt.failure is not None:

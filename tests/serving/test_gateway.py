@@ -46,6 +46,8 @@ def test_a_user_stays_with_a_version_and_raising_the_weight_moves_nobody_back(be
     assert on_challenger[0] < on_challenger[1]
     shares = Counter(served[1].values())
     assert 15 <= shares["m@2"] <= 45
+    exposures = [row for batch in bench.client.pull().batches for row in batch.exposures]
+    assert sum(row.champion + row.challenger for row in exposures) == len(users), "a user is assigned once"
 
 
 def test_every_attempt_and_request_is_counted_exactly_once(bench: Bench, challenger: ScriptedRuntime) -> None:
@@ -140,6 +142,7 @@ def test_mirrored_copies_have_the_same_prompt_and_seed_and_are_counted_apart(
     assert not rows["m@1"].mirrored
     assert set(Counter(sample.request_id for sample in samples).values()) == {2}
     assert Counter(sample.mirrored for sample in samples) == {True: 4, False: 4}
+    assert all(sample.image_png.decode().endswith(f"by seed {sample.seed}") for sample in samples)
 
 
 def test_a_slow_version_times_out_and_is_counted(bench: Bench, champion: ScriptedRuntime) -> None:

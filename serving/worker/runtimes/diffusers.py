@@ -28,7 +28,7 @@ class DiffusersRuntime:
         logging.set_verbosity_error()
         pipeline = DiffusionPipeline.from_pretrained(
             self._spec.directory,
-            torch_dtype=getattr(torch, self._defaults.torch_dtype),
+            dtype=getattr(torch, self._defaults.torch_dtype),
             use_safetensors=True,
             local_files_only=True,
         )

@@ -1,0 +1,49 @@
+"""``roost demo``: the main job on embedded defaults, and the model that it is shown with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contracts.errors import InvalidInput
+
+app = typer.Typer(help="The main job, live, on a model that was made for it.", no_args_is_help=True)
+
+
+@app.command()
+def run(
+    rate: Annotated[float, typer.Option(help="Requests per second that the traffic generator sends.")] = 6.0,
+    home: Annotated[Path | None, typer.Option(help="Where to keep the run's state; a new folder otherwise.")] = None,
+    plain: Annotated[bool, typer.Option(help="Print lines instead of a live view.")] = False,
+) -> None:
+    """Promote a good version and roll a bad one back; exit status 1 if a rollout ends otherwise."""
+    if not 0 < rate <= 200:
+        raise InvalidInput(f"rate: {rate:g} requests per second can't be sent", hint="give a number from 0 to 200")
+    from controlplane.demo.run import run_demo
+    from controlplane.demo.scenario import DEFAULT_SCENARIO
+
+    if not run_demo(DEFAULT_SCENARIO, rate=rate, home=home, plain=plain):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="An empty or new folder for the trained versions.")],
+    seed: Annotated[int, typer.Option(help="Seed of all chance in the training.")] = 0,
+) -> None:
+    """Train the demo model from scratch on real handwritten digits (about 10 minutes on 2 cores)."""
+    from controlplane.demo.model.train import train as train_model
+
+    train_model(out, seed=seed)
+
+
+@app.command()
+def check(
+    version: Annotated[list[str] | None, typer.Option(help="Check only these versions.")] = None,
+    n: Annotated[int, typer.Option(min=16, help="Prompts per version.")] = 256,
+) -> None:
+    """Measure the demo versions in fresh processes: text, colours, likeness, latency, beside their ceilings."""
+    from controlplane.demo.model.check import check as check_versions
+
+    if not check_versions(version or None, n=n):
+        raise typer.Exit(1)

@@ -1,0 +1,161 @@
+"""The main job on embedded defaults: register, serve, split, count, judge, decide, promote or roll back."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from contracts.errors import Unavailable
+from contracts.ids import CHAMPION, VersionId, VersionRef
+from contracts.specs.service import ServiceSpec
+from contracts.units import format_bytes
+from contracts.wire.worker import FaultDrill, WorkerState
+from controlplane.demo.model.versions import assemble, find_version
+from controlplane.demo.scenario import Case, Scenario
+from controlplane.demo.show import Ending, LiveStage, PlainStage, Scene, Stage, draw_endings
+from controlplane.demo.traffic import draw_prompts, live_traffic
+from controlplane.loop.effects import worker_spec
+from controlplane.loop.evidence import EvidenceDesk
+from controlplane.loop.reconcile import RolloutLoop, World
+from controlplane.loop.routing import DesiredTraffic
+from controlplane.settings import Settings
+from controlplane.wiring import System, embedded_system
+from evaluation.scorers.price_tags import TagTextScorer
+from registry.catalogue import Registration, VersionRecord
+from serving.traffic import TrafficTotals
+
+TICK_S = 1.0
+LOADING_TIMEOUT_S = 120.0
+USERS = 400
+SEED = 7
+
+
+def run_demo(scenario: Scenario, *, rate: float, home: Path | None = None, plain: bool = False) -> bool:
+    """Run a scenario and show it; return whether every rollout ended as it must."""
+    console = Console(highlight=False)
+    plain = plain or not console.is_terminal or bool(os.environ.get("CI"))
+    stage: Stage = PlainStage(console) if plain else LiveStage(console)
+    spec = scenario.load_spec()
+    with _home(home) as folder, embedded_system(Settings(folder)) as system:
+        champion = _begin(system, spec, scenario, stage)
+        show = Show(system, spec, stage)
+        with live_traffic(system.gateway_url, spec.service, rate, users=USERS, seed=SEED) as totals, stage.live():
+            endings = [show.play(case, _register(system, spec, case.version, stage), totals) for case in scenario.cases]
+        console.print(draw_endings(endings))
+        _tell_aftermath(system, champion, totals, stage)
+    return all(ending.as_expected for ending in endings) and totals.bad == 0
+
+
+class Show:
+    """Plays rollouts one after another on a system under load."""
+
+    def __init__(self, system: System, spec: ServiceSpec, stage: Stage) -> None:
+        self._system, self._spec, self._stage = system, spec, stage
+        self._world = World(
+            clock=system.clock,
+            rng=system.rng,
+            catalogue=system.catalogue,
+            fleet=system.fleet,
+            data_plane=system.gateway,
+            desk=system.desk,
+            ledger=system.ledger,
+        )
+        self._evidence = EvidenceDesk(spec, {TagTextScorer.name: TagTextScorer()})
+        self._warm_up_prompts = tuple(draw_prompts(SEED + 1)[:32])
+
+    def play(self, case: Case, record: VersionRecord, totals: TrafficTotals) -> Ending:
+        """Run one rollout to its end, a tick a second."""
+        before, start_s = totals.versions[str(record.id)], self._system.clock.monotonic_s()
+        loop = RolloutLoop(
+            self._world, self._evidence, self._spec, record.id, warm_up_prompts=self._warm_up_prompts,
+            notify=self._stage.say,
+        )  # fmt: skip
+        scene = Scene(
+            f"{record.id} ({case.version}) against {self._system.desk.desired(self._spec.service).champion}", start_s
+        )
+        bad_pictures, why = 0, ""
+        while not loop.is_over:
+            tick_s = self._system.clock.monotonic_s()
+            decision = loop.tick()
+            if decision.reason.code.value in DECIDING:
+                why = decision.reason.sentence
+            bad_pictures += sum(j.sample.version == record.id and j.score.value == 0 for j in loop.judged)
+            scene.decision, scene.now_s, scene.rate = decision, tick_s, self._evidence.request_rate
+            scene.answered = dict(totals.versions)
+            self._stage.show(scene)
+            time.sleep(max(0.0, TICK_S - (self._system.clock.monotonic_s() - tick_s)))
+        return Ending(
+            title=f"{record.id} ({case.version})",
+            expected=case.expected,
+            seen=loop.state.phase,
+            why=why,
+            duration_s=self._system.clock.monotonic_s() - start_s,
+            requests=totals.versions[str(record.id)] - before,
+            bad_pictures=bad_pictures,
+        )
+
+
+DECIDING = {"gate.harm-proven", "gate.safe-proven", "timeout.rolled-back", "timeout.paused", "rollout.failed"}
+
+
+def _begin(system: System, spec: ServiceSpec, scenario: Scenario, stage: Stage) -> VersionRecord:
+    """Register the first version, serve all traffic from it, and make it champion."""
+    record = _register(system, spec, scenario.champion, stage)
+    system.fleet.start(worker_spec(system.catalogue, record.id))
+    _await_ready(system, record.id)
+    system.catalogue.move_alias(record.id, CHAMPION)
+    system.desk.want(DesiredTraffic(spec, champion=record.id))
+    if not system.desk.reconcile():
+        raise Unavailable("the gateway took no routing table", hint=f"read {system.settings.logs / 'gateway.log'}")
+    stage.say(f"✔ {record.id} serves {spec.service} at {system.gateway_url}, alias {CHAMPION} in MLflow")
+    return record
+
+
+def _register(system: System, spec: ServiceSpec, name: str, stage: Stage) -> VersionRecord:
+    version = find_version(name)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = assemble(name, Path(folder) / "pipeline")
+        record = system.catalogue.register(
+            spec.model,
+            Registration(
+                directory,
+                description=f"{name}: {version.lesson}",
+                defaults=version.defaults,
+                faults=FaultDrill.model_validate(version.faults),
+            ),
+        )
+    stage.say(f"✔ {record.id} registered: {name}, {format_bytes(record.size_bytes)}, {record.digest[:19]}…")
+    return record
+
+
+def _await_ready(system: System, version: VersionId) -> None:
+    deadline_s = system.clock.monotonic_s() + LOADING_TIMEOUT_S
+    while system.clock.monotonic_s() < deadline_s:
+        health = system.fleet.health(version)
+        if health is not None and health.state is WorkerState.READY:
+            return
+        if health is not None and health.state is WorkerState.FAILED:
+            break
+        time.sleep(0.1)
+    raise Unavailable(f"{version} does not get ready", hint=f"read {system.settings.logs / f'{version}.log'}")
+
+
+def _tell_aftermath(system: System, first: VersionRecord, totals: TrafficTotals, stage: Stage) -> None:
+    now = system.catalogue.get(VersionRef(first.id.model, alias=CHAMPION)).id
+    stage.say(f"MLflow alias {CHAMPION}: {first.id} → {now}")
+    stage.say(f"users: {sum(totals.statuses.values())} requests, {totals.bad} of them without a picture")
+    stage.say(f"ledger: {system.ledger.verify()} decisions in {system.settings.ledger}, chain verified")
+
+
+@contextmanager
+def _home(home: Path | None) -> Iterator[Path]:
+    """Yield the folder of a run's state: the one asked for, or one that goes away with the run."""
+    if home is not None:
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="roost-demo-") as folder:
+        yield Path(folder)

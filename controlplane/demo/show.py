@@ -1,0 +1,187 @@
+"""How the demo looks: a live view in a terminal, plain lines elsewhere, a table at the end."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from contracts.units import format_duration, format_fraction
+from rollout.machine import Decision
+from rollout.phases import Phase
+from rollout.verdicts import Outcome, Verdict, shorten
+
+PHASE_STYLE = {Phase.PROMOTED: "bold green", Phase.ROLLED_BACK: "bold red", Phase.ROLLING_BACK: "red"}
+OUTCOME_MARK = {
+    Outcome.PASS: Text("✔ safe", "green"),
+    Outcome.HARM: Text("✖ harm", "red"),
+    Outcome.INCONCLUSIVE: Text("… not yet", "yellow"),
+    Outcome.NO_DATA: Text("? no data", "magenta"),
+}
+BAR_CELLS = 40
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one rollout of the demo ended."""
+
+    title: str
+    expected: Phase
+    seen: Phase
+    why: str
+    duration_s: float
+    requests: int
+    bad_pictures: int
+
+    @property
+    def as_expected(self) -> bool:
+        """Tell whether it ended as the scenario says."""
+        return self.seen is self.expected
+
+
+@dataclass
+class Scene:
+    """What is on show now: the rollout's title, its last decision, what its users saw."""
+
+    title: str
+    start_s: float
+    decision: Decision | None = None
+    now_s: float = 0.0
+    rate: float = 0.0
+    answered: dict[str, int] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """Where the demo is shown."""
+
+    def say(self, line: str) -> None:
+        """Show one line that stays."""
+        ...
+
+    def show(self, scene: Scene) -> None:
+        """Show the rollout as it stands."""
+        ...
+
+    def live(self) -> AbstractContextManager[object]:
+        """Return the context in which rollouts are shown."""
+        ...
+
+
+class LiveStage:
+    """A view that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def say(self, line: str) -> None:
+        """Print above the live view."""
+        self._console.print(line, highlight=False)
+
+    def show(self, scene: Scene) -> None:
+        """Redraw."""
+        self._live.update(draw_scene(scene))
+
+    def live(self) -> AbstractContextManager[object]:
+        """Return the live view."""
+        return self._live
+
+
+class PlainStage:
+    """One line whenever phase, share or outcomes change; for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: tuple[object, ...] = ()
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def show(self, scene: Scene) -> None:
+        """Print a line if something changed."""
+        decision = scene.decision
+        if decision is None:
+            return
+        outcomes = tuple(verdict.outcome for verdict in decision.verdicts)
+        now = (scene.title, decision.state.phase, round(decision.weight, 2), outcomes)
+        if now != self._last:
+            self._last = now
+            age = format_duration(round(scene.now_s - scene.start_s))
+            share = format_fraction(decision.weight, 2)
+            self.say(f"  {age:>6}  {decision.state.phase.value:<12} {share:>6}  {decision.reason.sentence}")
+
+    def live(self) -> AbstractContextManager[object]:
+        """Return a context that does nothing."""
+        return nullcontext()
+
+
+def draw_scene(scene: Scene) -> RenderableType:
+    """Draw one rollout: phase, share of traffic, gates, the reason of the last decision."""
+    decision = scene.decision
+    if decision is None:
+        return Text(scene.title)
+    phase = decision.state.phase
+    filled = round(decision.weight * BAR_CELLS)
+    bar = Text("█" * filled, "cyan") + Text("░" * (BAR_CELLS - filled), "dim")
+    answered = ", ".join(f"{version}: {count}" for version, count in sorted(scene.answered.items()))
+    age = format_duration(round(scene.now_s - scene.start_s))
+    head = Text.assemble(
+        (scene.title, "bold"),
+        "   ",
+        (phase.value, PHASE_STYLE.get(phase, "cyan")),
+        f"   {age}   {scene.rate:.1f} requests/s",
+    )
+    share = Text.assemble("share  ", bar, f"  {format_fraction(decision.weight, 2)}")
+    lines: list[RenderableType] = [head, share, Text(f"answers  {answered}", "dim")]
+    if decision.verdicts:
+        lines.append(draw_verdicts(decision.verdicts))
+    return Group(*lines, Text(decision.reason.sentence, "italic"))
+
+
+def draw_verdicts(verdicts: Sequence[Verdict]) -> Table:
+    """Draw one row per gate: value, limit and number together, evidence beside what is needed."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("gate", "value", "limit", "n"):
+        table.add_column(column, justify="left" if column == "gate" else "right")
+    for column in ("evidence of harm", "evidence of safety", "verdict"):
+        table.add_column(column)
+    for verdict in verdicts:
+        table.add_row(
+            verdict.gate,
+            "–" if verdict.n == 0 else format_fraction(verdict.value),
+            format_fraction(verdict.limit),
+            str(verdict.n),
+            f"{shorten(verdict.evidence)} of {shorten(verdict.needed)}",
+            f"{shorten(verdict.safe_evidence)} of {shorten(verdict.safe_needed)}",
+            OUTCOME_MARK[verdict.outcome],
+        )
+    return table
+
+
+def draw_endings(endings: Sequence[Ending]) -> RenderableType:
+    """Draw the table that the demo ends with, and why each rollout ended as it did."""
+    table = Table(title="How the rollouts ended", title_style="bold", title_justify="left")
+    table.add_column("rollout", no_wrap=True)
+    table.add_column("expected", no_wrap=True)
+    table.add_column("seen", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("answers", justify="right")
+    table.add_column("wrong", justify="right")
+    for ending in endings:
+        style = "green" if ending.as_expected else "bold red"
+        table.add_row(
+            ending.title,
+            ending.expected.value,
+            Text(ending.seen.value, style),
+            format_duration(round(ending.duration_s)),
+            str(ending.requests),
+            str(ending.bad_pictures),
+        )
+    caption = "answers: pictures by the challenger; wrong: those that were read and show other digits than asked"
+    reasons = [Text.assemble((f"{ending.title}: ", "bold"), ending.why) for ending in endings]
+    return Group(table, Text(caption, "dim"), *reasons)

@@ -1,0 +1,1 @@
+"""The reconcile loop: read what is desired and observed, decide, make one idempotent step, write it down."""

@@ -1,0 +1,145 @@
+"""Effects: what a decision asks for, carried out on the world; each is idempotent and asked again until it is done."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from contracts.errors import RoostError, Unavailable
+from contracts.ids import CHAMPION, PREVIOUS, VersionId, VersionRef
+from contracts.specs.service import ServiceSpec
+from contracts.wire.worker import GenerateRequest, WorkerSpec, WorkerState
+from controlplane.loop.routing import DesiredTraffic, RoutingDesk
+from registry.catalogue import Catalogue
+from rollout.actions import Action, ActionKind, FailedEffect
+from serving.fleet.port import Fleet
+
+WARM_UP_TIMEOUT_S = 120.0
+
+
+@dataclass
+class Progress:
+    """How far the world is with one rollout."""
+
+    ready: bool = False
+    alias_moved: bool = False
+    retired: bool = False
+    failed: list[FailedEffect] = field(default_factory=list)
+
+
+class Effects:
+    """Carries out the actions of one rollout's decisions."""
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        desk: RoutingDesk,
+        *,
+        warm_up_prompts: tuple[str, ...],
+        notify: Callable[[str], None],
+    ) -> None:
+        self._spec, self._catalogue, self._fleet, self._desk = spec, catalogue, fleet, desk
+        self._warm_up_prompts, self._notify = warm_up_prompts, notify
+        self.progress = Progress()
+        self._told: set[str] = set()
+        self._handlers: Mapping[ActionKind, Callable[[Action], None]] = {
+            ActionKind.WARM: self._warm,
+            ActionKind.SET_WEIGHT: self._set_weight,
+            ActionKind.SET_MIRROR: self._set_mirror,
+            ActionKind.MOVE_ALIAS: self._move_alias,
+            ActionKind.RESTORE_ALIAS: self._restore_alias,
+            ActionKind.RETIRE_CHAMPION: self._retire_champion,
+            ActionKind.RETIRE_CHALLENGER: self._retire_challenger,
+            ActionKind.NOTIFY: self._tell,
+        }
+
+    def carry_out(self, actions: tuple[Action, ...]) -> None:
+        """Do what a decision asks; what fails is told to the next decision, never raised."""
+        self.progress.failed.clear()
+        for action in actions:
+            try:
+                self._handlers[action.kind](action)
+            except RoostError as error:
+                permanent = not isinstance(error, Unavailable)
+                self.progress.failed.append(FailedEffect(action.kind, error.message, permanent))
+
+    def _warm(self, action: Action) -> None:
+        """Start the version's worker, wait until it has loaded, and let it draw the warm-up prompts."""
+        version = VersionId.parse(action.version)
+        health = self._fleet.health(version)
+        if health is None:
+            self._fleet.start(worker_spec(self._catalogue, version))
+        elif health.state is WorkerState.FAILED:
+            raise RoostError(f"the worker of {version} can't load it: {health.message}")
+        elif health.state is WorkerState.READY:
+            self._draw_warm_up(version)
+            self.progress.ready = True
+
+    def _draw_warm_up(self, version: VersionId) -> None:
+        for endpoint in self._fleet.endpoints(version):
+            for seed, prompt in enumerate(self._warm_up_prompts):
+                request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
+                try:
+                    answer = httpx.post(
+                        f"{endpoint.url}/generate", content=request, timeout=WARM_UP_TIMEOUT_S, trust_env=False
+                    )
+                except httpx.HTTPError as error:
+                    raise Unavailable(f"{version} did not answer a warm-up prompt: {error}") from None
+                if answer.status_code != 200:
+                    raise RoostError(f"{version} can't draw a warm-up prompt: {answer.text[:200]}")
+
+    def _set_weight(self, action: Action) -> None:
+        split = self._desk.desired(self._spec.service).split
+        self._desk.want_weight(self._spec.service, action.value, split.mirror_share if split else 0.0)
+        self._desk.reconcile()
+
+    def _set_mirror(self, action: Action) -> None:
+        split = self._desk.desired(self._spec.service).split
+        self._desk.want_weight(self._spec.service, split.weight if split else 0.0, action.value)
+        self._desk.reconcile()
+
+    def _move_alias(self, action: Action) -> None:
+        version = VersionId.parse(action.version)
+        before = self._catalogue.move_alias(version, CHAMPION)
+        if before is not None and before != version:
+            self._catalogue.move_alias(before, PREVIOUS)
+        self.progress.alias_moved = True
+
+    def _restore_alias(self, action: Action) -> None:
+        self._catalogue.move_alias(VersionId.parse(action.version), CHAMPION)
+        self.progress.alias_moved = False
+
+    def _retire_champion(self, action: Action) -> None:
+        """End the rollout in the routing table first, then stop the old version: nobody is sent to a stopped worker."""
+        split = self._desk.desired(self._spec.service).split
+        if split is not None:
+            self._desk.want(DesiredTraffic(self._spec, champion=split.challenger))
+        if self._desk.reconcile():
+            self._fleet.stop(VersionId.parse(action.version))
+            self.progress.retired = True
+
+    def _retire_challenger(self, action: Action) -> None:
+        desired = self._desk.desired(self._spec.service)
+        self._desk.want(DesiredTraffic(self._spec, champion=desired.champion))
+        if self._desk.reconcile():
+            self._fleet.stop(VersionId.parse(action.version))
+            self.progress.retired = True
+
+    def _tell(self, action: Action) -> None:
+        if action.key not in self._told:
+            self._told.add(action.key)
+            self._notify(action.message)
+
+
+def worker_spec(catalogue: Catalogue, version: VersionId) -> WorkerSpec:
+    """Return how to start a worker for a version, its bytes verified just now."""
+    record = catalogue.get(VersionRef(version.model, number=version.number))
+    return WorkerSpec(
+        version=version,
+        digest=record.digest,
+        directory=str(catalogue.fetch(version)),
+        defaults=record.defaults,
+        faults=record.faults,
+    )

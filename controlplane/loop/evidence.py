@@ -1,0 +1,122 @@
+"""From telemetry to evidence: what the gateway counted and the scorers judged, by objective and arm."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contracts.errors import InvalidInput
+from contracts.ids import VersionId
+from contracts.specs.service import ServiceSpec
+from contracts.specs.slo import AvailabilitySlo, LatencySlo, ScoreSlo, Slo
+from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch, TelemetryReply
+from evaluation.scorers.port import Score, Scorer
+from rollout.evidence.counts import Tally
+from rollout.evidence.two_arm import ArmsTick
+from rollout.observation import Exposure, ScoresTick
+
+RATE_MEMORY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one pull of telemetry says about the two arms of one rollout; see ``rollout.observation``."""
+
+    counts: Mapping[str, ArmsTick] = field(default_factory=dict)
+    scores: Mapping[str, ScoresTick] = field(default_factory=dict)
+    exposures: tuple[Exposure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One sampled output with its score."""
+
+    sample: SampledOutput
+    score: Score
+
+
+class EvidenceDesk:
+    """Sorts the telemetry of one service: keeps its request rate, and when it was last heard of."""
+
+    def __init__(self, spec: ServiceSpec, scorers: Mapping[str, Scorer]) -> None:
+        self._spec = spec
+        self._objectives = spec.objectives()
+        missing = sorted(
+            {slo.scorer for slo in self._objectives.values() if isinstance(slo, ScoreSlo)} - scorers.keys()
+        )
+        if missing:
+            known = ", ".join(sorted(scorers)) or "none"
+            raise InvalidInput(f"slos: there is no scorer called {missing[0]!r}", hint=f"scorers: {known}")
+        self._scorers = scorers
+        self.newest_s: float | None = None
+        self.request_rate = 0.0
+
+    def sort(
+        self, reply: TelemetryReply, rollout_id: str, champion: VersionId, challenger: VersionId
+    ) -> tuple[Evidence, list[Judged]]:
+        """Return the evidence in a reply, and every judged output for those who want to look."""
+        self._note_time(reply.batches)
+        samples = [sample for sample in reply.samples if sample.service == self._spec.service]
+        rows = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
+        counts = {
+            name: ArmsTick(
+                challenger=_tally(name, slo, (row for row in rows if row.version == challenger)),
+                champion=_tally(name, slo, (row for row in rows if row.version == champion)),
+            )
+            for name, slo in self._objectives.items()
+            if not isinstance(slo, ScoreSlo)
+        }
+        scores, judged = {}, []
+        for name, slo in self._objectives.items():
+            if isinstance(slo, ScoreSlo):
+                found = [Judged(s, v) for s, v in zip(samples, self._scorers[slo.scorer].score(samples), strict=True)]
+                scores[name] = _scores_tick(found, champion, challenger)
+                judged += found
+        exposures = tuple(
+            Exposure(row.weight, row.challenger, row.champion)
+            for batch in reply.batches
+            for row in batch.exposures
+            if row.rollout_id == rollout_id
+        )
+        return Evidence(counts, scores, exposures), judged
+
+    def _note_time(self, batches: Sequence[TelemetryBatch]) -> None:
+        """Keep the newest telemetry's time, and the request rate over the last ten seconds or so."""
+        for batch in batches:
+            seconds = batch.end_s - batch.start_s
+            self.newest_s = max(batch.end_s, self.newest_s or batch.end_s)
+            if seconds > 0:
+                requests = sum(row.total for row in batch.requests if row.service == self._spec.service)
+                kept = math.exp(-seconds / RATE_MEMORY_S)
+                self.request_rate = kept * self.request_rate + (1 - kept) * requests / seconds
+
+
+def _tally(name: str, slo: Slo, rows: Iterable[AttemptCounts]) -> Tally:
+    """Count one arm under one objective; a lane's own latency objective reads that lane's attempts only."""
+    bad = total = 0
+    for row in rows:
+        if isinstance(slo, LatencySlo):
+            if name.startswith("latency-") and name != f"latency-{row.lane}":
+                continue
+            bad += row.slow.get(name, 0)
+        elif isinstance(slo, AvailabilitySlo):
+            bad += row.n_bad
+        total += row.total
+    return Tally(bad, total)
+
+
+def _scores_tick(judged: Sequence[Judged], champion: VersionId, challenger: VersionId) -> ScoresTick:
+    """Sort scores by arm; both halves of a mirrored pair become one difference, and what has no score stays due."""
+    mirrored = {found.sample.request_id: found for found in judged if found.sample.mirrored}
+    arms: dict[VersionId, list[float]] = {champion: [], challenger: []}
+    pairs, due = [], 0
+    for found in judged:
+        value, version = found.score.value, found.sample.version
+        if value is None:
+            due += version == challenger
+        elif found.sample.mirrored or version not in arms:
+            continue
+        elif (copy := mirrored.get(found.sample.request_id)) is not None and copy.score.value is not None:
+            pairs.append(copy.score.value - value)
+        else:
+            arms[version].append(value)
+    return ScoresTick(tuple(arms[challenger]), tuple(arms[champion]), tuple(pairs), due)

@@ -1,0 +1,69 @@
+"""The command line as a person meets it: quick, with clear errors and documented exit statuses."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOST = Path(sys.executable).with_name("roost")
+
+
+def roost(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ROOST, *words], capture_output=True, text=True, input=text, timeout=60, check=False)
+
+
+def test_help_starts_no_heavy_library_and_answers_quickly() -> None:
+    def measure(command: list[str]) -> float:
+        start_s = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - start_s
+
+    # A ratio to the interpreter's own start, which a busy machine slows as much.
+    bare_s = min(measure([sys.executable, "-c", "import typing, dataclasses, json"]) for _ in range(5))
+    help_s = min(measure([str(ROOST), "--help"]) for _ in range(5))
+    assert help_s < max(0.3, 12 * bare_s)
+
+
+def test_a_valid_spec_tells_its_objectives(tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text("{service: tags, model: price-tags, slos: {availability: {objective: 99.5%}}}")
+    answer = roost("spec", "validate", str(file))
+    assert answer.returncode == 0
+    assert "availability" in answer.stdout
+
+
+def test_every_mistake_of_a_spec_is_told_with_its_path() -> None:
+    spec = "{service: tags, model: price-tags, slos: {a: {objectiv: 99%}}, fallback: {on: [oom], to: nowhere}, x: 1}"
+    answer = roost("spec", "validate", "-", text=spec)
+    assert answer.returncode == 6
+    for path in ("slos.a.objectiv", "slos.a.objective", "fallback.to", "x"):
+        assert f"  {path}: " in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("spec", "validate", "/no/such/file.yaml"), 2),
+        (("spec", "schema", "nonsense"), 3),
+        (("decision", "verify", "--home", "/no/such/folder"), 3),
+        (("demo", "run", "--rate", "0"), 2),
+        (("no-such-command",), 2),
+    ],
+)
+def test_wrong_input_has_a_message_and_a_status(words: tuple[str, ...], status: int) -> None:
+    answer = roost(*words)
+    assert answer.returncode == status
+    assert answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_schema_is_json() -> None:
+    assert json.loads(roost("spec", "schema").stdout)["title"] == "ServiceSpec"
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert roost("--version").stdout.startswith("roost 0.")
