@@ -56,7 +56,9 @@ docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
 	$(BIN)/mkdocs build --strict --quiet
 
 ui-shots: $(INSTALLED) ## the pictures that README and docs show
-	$(BIN)/roost demo picture --out docs/images/rollback.svg
+	rm -rf build/demo
+	$(BIN)/roost demo run --plain --home build/demo
+	$(BIN)/roost demo picture --home build/demo --out docs/images/rollback.svg
 
 lock: $(INSTALLED) ## write the versions installed now to constraints.txt
 	@{ echo '# Versions that work together; written by `make lock`.'; \

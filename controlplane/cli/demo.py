@@ -47,3 +47,22 @@ def check(
 
     if not check_versions(version or None, n=n):
         raise typer.Exit(1)
+
+
+@app.command()
+def picture(
+    home: Annotated[Path, typer.Option(help="The folder of a demo run that was kept with --home.")],
+    out: Annotated[Path, typer.Option(help="Where to write the SVG.")],
+) -> None:
+    """Draw the rollback of a kept demo run, from its ledger."""
+    from controlplane.demo.picture import draw_rollout
+    from controlplane.settings import Settings
+    from controlplane.store.ledger import FileLedger
+
+    ledger = Settings(home).ledger
+    if not ledger.is_file():
+        raise InvalidInput(f"home: there is no ledger at {ledger}", hint="roost demo run --home FOLDER keeps one")
+    svg = draw_rollout(FileLedger(ledger, code_version=""))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(svg, encoding="utf-8")
+    typer.echo(f"{out}: {len(svg)} bytes")
