@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format bench bench-core docs ui-shots install lock clean
+.PHONY: help demo test test-fast coverage check format bench bench-core docs ui-shots install lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,11 +30,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## the main job: one version promoted, one rolled back, live in this terminal
 	@$(BIN)/roost demo run
 
+# The slow ones run one at a time: simulations and whole demos want the machine for themselves.
 test: $(INSTALLED) ## all tests, the slow ones too
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -m slow
 
 test-fast: $(INSTALLED) ## the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+
+coverage: $(INSTALLED) ## the quick tests, with the lines and branches that they miss
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term-missing:skip-covered
 
 check: $(INSTALLED) ## lint, format, types, the dependency rule, spelling
 	$(BIN)/ruff check .
@@ -53,7 +58,7 @@ bench-core: $(INSTALLED) ## the decision core beside its peers (under 10 minutes
 	$(BIN)/python benchmarks/decision_core.py --out build/bench-core
 
 docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 ui-shots: $(INSTALLED) ## the pictures that README and docs show
 	rm -rf build/demo

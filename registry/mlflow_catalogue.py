@@ -3,6 +3,7 @@
 Foreign versions of the same registered model are left alone: only versions with a ``roost.digest`` tag are ours.
 """
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -177,6 +178,8 @@ def _connect(tracking_uri: str) -> "MlflowClient":
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 

@@ -12,12 +12,15 @@ app = typer.Typer(help="The main job, live, on a model that was made for it.", n
 
 @app.command()
 def run(
-    rate: Annotated[float, typer.Option(help="Requests per second that the traffic generator sends.")] = 6.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests per second; by default what keeps a worker of this machine busy half of the time."),
+    ] = None,
     home: Annotated[Path | None, typer.Option(help="Where to keep the run's state; a new folder otherwise.")] = None,
     plain: Annotated[bool, typer.Option(help="Print lines instead of a live view.")] = False,
 ) -> None:
     """Promote a good version and roll a bad one back; exit status 1 if a rollout ends otherwise."""
-    if not 0 < rate <= 200:
+    if rate is not None and not 0 < rate <= 200:
         raise InvalidInput(f"rate: {rate:g} requests per second can't be sent", hint="give a number from 0 to 200")
     from controlplane.demo.run import run_demo
     from controlplane.demo.scenario import DEFAULT_SCENARIO

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -23,11 +24,12 @@ OUTCOME_MARK = {
     Outcome.NO_DATA: Text("? no data", "magenta"),
 }
 BAR_CELLS = 40
+SHOWN_CHANGE = 0.05
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How one rollout of the demo ended."""
+    """How one rollout of the demo ended; ``wrong`` says of each picture found wrong what it shows."""
 
     title: str
     expected: Phase
@@ -35,7 +37,7 @@ class Ending:
     why: str
     duration_s: float
     requests: int
-    bad_pictures: int
+    wrong: tuple[str, ...]
 
     @property
     def as_expected(self) -> bool:
@@ -92,7 +94,7 @@ class LiveStage:
 
 
 class PlainStage:
-    """One line whenever phase, share or outcomes change; for logs and pipes."""
+    """One line whenever phase or outcomes change, or the share by five points; for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -108,7 +110,7 @@ class PlainStage:
         if decision is None:
             return
         outcomes = tuple(verdict.outcome for verdict in decision.verdicts)
-        now = (scene.title, decision.state.phase, round(decision.weight, 2), outcomes)
+        now = (scene.title, decision.state.phase, round(decision.weight / SHOWN_CHANGE), outcomes)
         if now != self._last:
             self._last = now
             age = format_duration(round(scene.now_s - scene.start_s))
@@ -165,13 +167,11 @@ def draw_verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 def draw_endings(endings: Sequence[Ending]) -> RenderableType:
     """Draw the table that the demo ends with, and why each rollout ended as it did."""
-    table = Table(title="How the rollouts ended", title_style="bold", title_justify="left")
-    table.add_column("rollout", no_wrap=True)
-    table.add_column("expected", no_wrap=True)
-    table.add_column("seen", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("answers", justify="right")
-    table.add_column("wrong", justify="right")
+    table = Table(title="How the rollouts ended", title_style="bold", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for column in ("rollout", "expected", "seen"):
+        table.add_column(column + "  ", no_wrap=True)
+    for column in ("time", "answers", "wrong"):
+        table.add_column("  " + column, justify="right", no_wrap=True)
     for ending in endings:
         style = "green" if ending.as_expected else "bold red"
         table.add_row(
@@ -180,8 +180,12 @@ def draw_endings(endings: Sequence[Ending]) -> RenderableType:
             Text(ending.seen.value, style),
             format_duration(round(ending.duration_s)),
             str(ending.requests),
-            str(ending.bad_pictures),
+            str(len(ending.wrong)),
         )
     caption = "answers: pictures by the challenger; wrong: those that were read and show other digits than asked"
-    reasons = [Text.assemble((f"{ending.title}: ", "bold"), ending.why) for ending in endings]
-    return Group(table, Text(caption, "dim"), *reasons)
+    return Group(table, Text(caption, "dim"), *(_reason(ending) for ending in endings))
+
+
+def _reason(ending: Ending) -> Text:
+    example = f" (one picture: {ending.wrong[0]})" if ending.wrong and ending.seen is not Phase.PROMOTED else ""
+    return Text.assemble((f"{ending.title}: ", "bold"), ending.why, example)

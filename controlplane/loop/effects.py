@@ -74,21 +74,8 @@ class Effects:
         elif health.state is WorkerState.FAILED:
             raise RoostError(f"the worker of {version} can't load it: {health.message}")
         elif health.state is WorkerState.READY:
-            self._draw_warm_up(version)
+            warm_up(self._fleet, version, self._warm_up_prompts)
             self.progress.ready = True
-
-    def _draw_warm_up(self, version: VersionId) -> None:
-        for endpoint in self._fleet.endpoints(version):
-            for seed, prompt in enumerate(self._warm_up_prompts):
-                request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
-                try:
-                    answer = httpx.post(
-                        f"{endpoint.url}/generate", content=request, timeout=WARM_UP_TIMEOUT_S, trust_env=False
-                    )
-                except httpx.HTTPError as error:
-                    raise Unavailable(f"{version} did not answer a warm-up prompt: {error}") from None
-                if answer.status_code != 200:
-                    raise RoostError(f"{version} can't draw a warm-up prompt: {answer.text[:200]}")
 
     def _set_weight(self, action: Action) -> None:
         split = self._desk.desired(self._spec.service).split
@@ -143,3 +130,23 @@ def worker_spec(catalogue: Catalogue, version: VersionId) -> WorkerSpec:
         defaults=record.defaults,
         faults=record.faults,
     )
+
+
+def warm_up(fleet: Fleet, version: VersionId, prompts: tuple[str, ...]) -> None:
+    """Let every worker of a version draw the prompts, so that first-request costs are paid before users come.
+
+    Raises:
+        Unavailable: when a worker doesn't answer.
+        RoostError: when it can't draw.
+    """
+    for endpoint in fleet.endpoints(version):
+        for seed, prompt in enumerate(prompts):
+            request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
+            try:
+                answer = httpx.post(
+                    f"{endpoint.url}/generate", content=request, timeout=WARM_UP_TIMEOUT_S, trust_env=False
+                )
+            except httpx.HTTPError as error:
+                raise Unavailable(f"{version} did not answer a warm-up prompt: {error}") from None
+            if answer.status_code != 200:
+                raise RoostError(f"{version} can't draw a warm-up prompt: {answer.text[:200]}")
