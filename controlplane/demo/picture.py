@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 from contracts.errors import NotFound
 from contracts.units import format_duration
 from controlplane.store.ledger import Entry, Ledger
 
-WIDTH, HEIGHT = 760, 400
+WIDTH, HEIGHT = 760, 424
 LEFT, RIGHT = 74, 150
-SHARE_PANEL = (92, 190)
-EVIDENCE_PANEL = (236, 356)
+SHARE_PANEL = (116, 214)
+EVIDENCE_PANEL = (260, 380)
 LEAST_EVIDENCE = 0.1
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLE = (
@@ -72,7 +73,8 @@ def _evidence_panel(entries: Sequence[Entry], time: Callable[[float], float], st
     judged = [entry for entry in entries if entry.decision["verdicts"]]
     gates = [str(verdict["gate"]) for verdict in judged[0].decision["verdicts"]] if judged else []
     needed = max((float(v["needed"]) for e in judged for v in e.decision["verdicts"]), default=100.0)
-    height = _scale(math.log10(LEAST_EVIDENCE), math.log10(needed * 30), bottom, top)
+    seen = max((float(v["evidence"]) for e in judged for v in e.decision["verdicts"]), default=1.0)
+    height = _scale(math.log10(LEAST_EVIDENCE), math.log10(max(seen, 3 * needed)), bottom, top)
     limit = height(math.log10(needed))
     parts = [
         f'<text class="dim" x="20" y="{top - 14}">evidence of harm (logarithmic)</text>',
@@ -83,10 +85,7 @@ def _evidence_panel(entries: Sequence[Entry], time: Callable[[float], float], st
         f'<text class="dim" x="{LEFT - 8}" y="{height(0) + 4:.0f}" text-anchor="end">1</text>',
     ]
     for position, gate in enumerate(gates):
-        points = [
-            (time(e.at_s - start_s), height(_log_evidence(float(e.decision["verdicts"][position]["evidence"]), needed)))
-            for e in judged
-        ]
+        points = [(time(e.at_s - start_s), height(_log_evidence(e.decision["verdicts"][position]))) for e in judged]
         colour = COLOURS[1 + position % 3]
         parts.append(f'<path class="line" stroke="{colour}" d="{_line(points)}"/>')
         last_x, last_y = points[-1]
@@ -108,8 +107,8 @@ def _wrap(sentence: str, y: int) -> list[str]:
     return [f'<text class="dim" x="20" y="{y + 17 * row}">{escape(half)}</text>' for row, half in enumerate(halves)]
 
 
-def _log_evidence(evidence: float, needed: float) -> float:
-    return math.log10(min(max(evidence, LEAST_EVIDENCE), needed * 30))
+def _log_evidence(verdict: dict[str, Any]) -> float:
+    return math.log10(max(float(verdict["evidence"]), LEAST_EVIDENCE))
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
