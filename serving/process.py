@@ -1,6 +1,7 @@
 """Child processes of ours: told what to do on standard input, ended when it closes: none outlives its parent."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -46,9 +47,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        _close_pipes(self.process)
 
 
 def start_child(module: str, spec_json: str, log: Path, *, threads: int = 1) -> Child:
@@ -73,6 +72,7 @@ def start_child(module: str, spec_json: str, log: Path, *, threads: int = 1) -> 
     port = _tell(process, spec_json)
     if not port:
         process.wait()
+        _close_pipes(process)
         raise Unavailable(f"{module} ended with status {process.returncode} before it listened", hint=f"read {log}")
     return Child(process, int(port))
 
@@ -102,6 +102,13 @@ def _tell(process: subprocess.Popen[str], spec_json: str) -> str:
     except BrokenPipeError:
         return ""
     return process.stdout.readline().strip()
+
+
+def _close_pipes(process: subprocess.Popen[str]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _end_with(parent: IO[str]) -> None:

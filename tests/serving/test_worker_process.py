@@ -1,0 +1,152 @@
+"""Real worker processes with real weights: they draw, survive running out of memory, and end with their parent."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from contracts.errors import Unavailable
+from contracts.ids import VersionId
+from contracts.wire.worker import FaultDrill, WorkerHealth, WorkerSpec, WorkerState
+from controlplane.demo.model.versions import assemble, find_version
+from evaluation.price_tags.reader import load_reader
+from serving.fleet.local import LocalFleet
+from serving.process import start_child
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+PROMPT = "price tag 4 2 7 in red ink on yellow paper"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path / "logs")
+    yield fleet
+    fleet.close()
+
+
+def spec_of(name: str, folder: Path, faults: FaultDrill | None = None) -> WorkerSpec:
+    demo = find_version(name)
+    return WorkerSpec(
+        version=VersionId(name, 1),
+        digest="sha256:" + "0" * 64,
+        directory=str(assemble(name, folder / name)),
+        defaults=demo.defaults,
+        faults=faults or FaultDrill.model_validate(demo.faults),
+    )
+
+
+def await_loaded(fleet: LocalFleet, version: VersionId) -> WorkerHealth:
+    deadline_s = time.monotonic() + 120
+    while time.monotonic() < deadline_s:
+        health = fleet.health(version)
+        if health is not None and health.state is not WorkerState.LOADING:
+            return health
+        time.sleep(0.1)
+    raise AssertionError("the worker does not load")
+
+
+def draw(fleet: LocalFleet, version: VersionId, **settings: object) -> httpx.Response:
+    body = {"prompt": PROMPT, "seed": 5, **settings}
+    url = f"{fleet.endpoints(version)[0].url}/generate"
+    return httpx.post(url, json=body, timeout=120, trust_env=False)
+
+
+def test_a_worker_draws_what_is_asked_and_the_same_again(fleet: LocalFleet, tmp_path: Path) -> None:
+    spec = spec_of("good", tmp_path)
+    fleet.start(spec)
+    fleet.start(spec)
+    assert await_loaded(fleet, spec.version).state is WorkerState.READY
+    first, again = draw(fleet, spec.version), draw(fleet, spec.version)
+    assert first.content == again.content
+    reading = load_reader().read(Image.open(io.BytesIO(first.content)))
+    assert (reading.digits, reading.ink, reading.paper) == ("427", "red", "yellow")
+    refused = draw(fleet, spec.version, height=31)
+    assert refused.status_code == 422
+    assert refused.json()["reason"] == "refused"
+
+
+def test_running_out_of_memory_is_an_answer_and_the_worker_lives_on(fleet: LocalFleet, tmp_path: Path) -> None:
+    spec = spec_of("hungry", tmp_path)
+    fleet.start(spec)
+    await_loaded(fleet, spec.version)
+    answer = draw(fleet, spec.version, width=1024, height=512)
+    assert answer.status_code == 507
+    assert answer.json()["reason"] == "oom"
+    assert draw(fleet, spec.version).status_code == 200
+
+
+def test_a_version_that_wears_out_draws_the_prompts_before(fleet: LocalFleet, tmp_path: Path) -> None:
+    spec = spec_of("good", tmp_path, FaultDrill(stale_prompts_after=2))
+    fleet.start(spec)
+    await_loaded(fleet, spec.version)
+    shown = []
+    for digit in "12345678":
+        answer = draw(fleet, spec.version, prompt=f"the digit {digit}")
+        shown.append(load_reader().read(Image.open(io.BytesIO(answer.content))).digits)
+    assert shown[:2] == ["1", "2"]
+    assert [asked == seen for asked, seen in zip("345678", shown[2:], strict=True)].count(False) == 3
+
+
+def test_a_version_that_can_not_be_loaded_says_so(fleet: LocalFleet, tmp_path: Path) -> None:
+    spec = spec_of("good", tmp_path)
+    (Path(spec.directory) / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
+    fleet.start(spec)
+    health = await_loaded(fleet, spec.version)
+    assert health.state is WorkerState.FAILED
+    assert health.message
+    assert draw(fleet, spec.version).status_code == 503
+
+
+def test_a_killed_worker_is_noticed_and_started_again(fleet: LocalFleet, tmp_path: Path) -> None:
+    spec = spec_of("good", tmp_path)
+    fleet.start(spec)
+    first = fleet.endpoints(spec.version)
+    fleet._workers[spec.version].process.kill()
+    deadline_s = time.monotonic() + 10
+    while fleet.endpoints(spec.version) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert fleet.health(spec.version) is None
+    fleet.start(spec)
+    assert fleet.endpoints(spec.version) != first
+
+
+def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
+    spec = WorkerSpec(version=VersionId("m", 1), digest="sha256:" + "0" * 64, directory=str(tmp_path))
+    code = (
+        "import sys, time; from pathlib import Path; from serving.process import start_child; "
+        f"child = start_child('serving.worker.main', sys.argv[1], Path({str(tmp_path / 'log')!r})); "
+        "print(child.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, spec.model_dump_json()], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker_pid = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline_s = time.monotonic() + 20
+    while is_alive(worker_pid) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert not is_alive(worker_pid)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_a_child_that_ends_before_it_listens_is_an_error_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="before it listened") as refusal:
+        start_child("serving.worker.main", "not a spec", tmp_path / "log")
+    assert "log" in refusal.value.hint
+    assert "ValidationError" in (tmp_path / "log").read_text()
