@@ -1,31 +1,22 @@
 """What happened, as one value that the log, the ledger, the pages and the notifications all show."""
 
-from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from contracts.model import Frozen
 
-
-class EventCode(StrEnum):
-    """Stable, machine-readable reasons; programs match on these and never on the message."""
-
-    VERSION_REGISTERED = "version.registered"
-    ALIAS_MOVED = "alias.moved"
-    ROLLOUT_STARTED = "rollout.started"
-    ROLLOUT_PHASE = "rollout.phase-changed"
-    ROLLOUT_WEIGHT = "rollout.weight-changed"
-    ROLLOUT_HELD = "rollout.held"
-    ROLLOUT_PROMOTED = "rollout.promoted"
-    ROLLOUT_ROLLED_BACK = "rollout.rolled-back"
-    ROLLOUT_ABORTED = "rollout.aborted"
-    ROLLOUT_FAILED = "rollout.failed"
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*(\.[a-z]+(-[a-z]+)*)+$")]
+"""A stable, machine-readable reason such as ``gate.harm-proven``; programs match on it and never on the message."""
 
 
 class Event(Frozen):
-    """One thing that happened to one subject (``rollout/ab12``, ``tags@13``) at one moment."""
+    """One thing that happened to one subject (``rollout/ab12``, ``tags@13``) at one moment.
 
-    code: EventCode
+    ``message`` is one plain sentence for people; ``data`` the numbers behind it, for programs.
+    """
+
+    code: Code
     at_s: float
     subject: str
     message: str

@@ -8,30 +8,23 @@ from importlib.metadata import version as distribution_version
 from contracts.clock import Clock, SystemClock
 from contracts.rng import Rng, SystemRng
 from contracts.wire.worker import GatewaySpec
+from controlplane.loop.reconcile import World
 from controlplane.loop.routing import RoutingDesk
 from controlplane.settings import Settings
-from controlplane.store.ledger import FileLedger, Ledger
-from registry.catalogue import Catalogue
+from controlplane.store.ledger import FileLedger
 from registry.mlflow_catalogue import MlflowCatalogue
 from serving.fleet.local import LocalFleet
-from serving.fleet.port import Fleet
 from serving.gateway.client import GatewayClient
 from serving.process import start_child
 
 
 @dataclass(frozen=True)
 class System:
-    """The parts of a running system, behind their ports."""
+    """A running system: the ports that loops act through, where clients knock, and where its state lies."""
 
     settings: Settings
-    clock: Clock
-    rng: Rng
-    catalogue: Catalogue
-    fleet: Fleet
-    gateway: GatewayClient
+    world: World
     gateway_url: str
-    desk: RoutingDesk
-    ledger: Ledger
 
 
 @contextmanager
@@ -54,4 +47,5 @@ def embedded_system(settings: Settings, clock: Clock | None = None, rng: Rng | N
         stack.callback(fleet.close)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
         ledger = FileLedger(settings.ledger, code_version=distribution_version("roost"))
-        yield System(settings, clock, rng, catalogue, fleet, gateway, url, RoutingDesk(gateway, fleet), ledger)
+        world = World(clock, rng, catalogue, fleet, gateway, RoutingDesk(gateway, fleet), ledger)
+        yield System(settings, world, url)

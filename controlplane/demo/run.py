@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from contracts.errors import Unavailable
+from contracts.events import Event
 from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.specs.service import ServiceSpec
 from contracts.units import format_bytes
@@ -20,7 +21,7 @@ from controlplane.demo.show import Ending, LiveStage, PlainStage, Scene, Stage, 
 from controlplane.demo.traffic import draw_prompts, live_traffic
 from controlplane.loop.effects import warm_up, worker_spec
 from controlplane.loop.evidence import EvidenceDesk
-from controlplane.loop.reconcile import RolloutLoop, World
+from controlplane.loop.reconcile import RolloutLoop
 from controlplane.loop.routing import DesiredTraffic
 from controlplane.settings import Settings
 from controlplane.wiring import System, embedded_system
@@ -63,63 +64,51 @@ class Show:
 
     def __init__(self, system: System, spec: ServiceSpec, stage: Stage) -> None:
         self._system, self._spec, self._stage = system, spec, stage
-        self._world = World(
-            clock=system.clock,
-            rng=system.rng,
-            catalogue=system.catalogue,
-            fleet=system.fleet,
-            data_plane=system.gateway,
-            desk=system.desk,
-            ledger=system.ledger,
-        )
+        self._world = system.world
         self._evidence = EvidenceDesk(spec, {TagTextScorer.name: TagTextScorer()})
         self._warm_up_prompts = tuple(draw_prompts(SEED + 1)[:WARM_UP_PROMPTS])
 
     def play(self, case: Case, record: VersionRecord, totals: TrafficTotals) -> Ending:
         """Run one rollout to its end, a tick a second."""
-        before, start_s = totals.versions[str(record.id)], self._system.clock.monotonic_s()
+        clock, events, wrong = self._world.clock, list[Event](), list[str]()
+        before, start_s = totals.versions[str(record.id)], clock.monotonic_s()
+
+        def tell(event: Event) -> None:
+            events.append(event)
+            self._stage.tell(event)
+
+        champion = self._world.desk.desired(self._spec.service).champion
+        scene = Scene(f"{record.id} ({case.version}) against {champion}", start_s)
         loop = RolloutLoop(
-            self._world, self._evidence, self._spec, record.id, warm_up_prompts=self._warm_up_prompts,
-            notify=self._stage.say,
-        )  # fmt: skip
-        scene = Scene(
-            f"{record.id} ({case.version}) against {self._system.desk.desired(self._spec.service).champion}", start_s
+            self._world, self._evidence, self._spec, record.id, warm_up_prompts=self._warm_up_prompts, notify=tell
         )
-        wrong: list[str] = []
-        why = ""
         while not loop.is_over:
-            tick_s = self._system.clock.monotonic_s()
-            decision = loop.tick()
-            if decision.reason.code.value in DECIDING:
-                why = decision.reason.sentence
+            scene.now_s = clock.monotonic_s()
+            scene.decision = loop.tick()
             mine = (found.score for found in loop.judged if found.sample.version == record.id)
             wrong += [score.reason for score in mine if score.value == 0]
-            scene.decision, scene.now_s, scene.rate = decision, tick_s, self._evidence.request_rate
-            scene.answered = dict(totals.versions)
+            scene.rate, scene.answered = self._evidence.request_rate, dict(totals.versions)
             self._stage.show(scene)
-            time.sleep(max(0.0, TICK_S - (self._system.clock.monotonic_s() - tick_s)))
+            time.sleep(max(0.0, TICK_S - (clock.monotonic_s() - scene.now_s)))
         return Ending(
             title=f"{record.id} ({case.version})",
             expected=case.expected,
             seen=loop.state.phase,
-            why=why,
-            duration_s=self._system.clock.monotonic_s() - start_s,
+            why=next((e.message for e in reversed(events) if not e.code.startswith("rollout.")), ""),
+            duration_s=clock.monotonic_s() - start_s,
             requests=totals.versions[str(record.id)] - before,
             wrong=tuple(wrong),
         )
 
 
-DECIDING = {"gate.harm-proven", "gate.safe-proven", "timeout.rolled-back", "timeout.paused", "rollout.failed"}
-
-
 def _begin(system: System, spec: ServiceSpec, scenario: Scenario, stage: Stage) -> VersionRecord:
     """Register the first version, serve all traffic from it, and make it champion."""
     record = _register(system, spec, scenario.champion, stage)
-    system.fleet.start(worker_spec(system.catalogue, record.id))
+    system.world.fleet.start(worker_spec(system.world.catalogue, record.id))
     _await_ready(system, record.id)
-    system.catalogue.move_alias(record.id, CHAMPION)
-    system.desk.want(DesiredTraffic(spec, champion=record.id))
-    if not system.desk.reconcile():
+    system.world.catalogue.move_alias(record.id, CHAMPION)
+    system.world.desk.want(DesiredTraffic(spec, champion=record.id))
+    if not system.world.desk.reconcile():
         raise Unavailable("the gateway took no routing table", hint=f"read {system.settings.logs / 'gateway.log'}")
     stage.say(f"✔ {record.id} serves {spec.service} at {system.gateway_url}, alias {CHAMPION} in MLflow")
     return record
@@ -129,7 +118,7 @@ def _register(system: System, spec: ServiceSpec, name: str, stage: Stage) -> Ver
     version = find_version(name)
     with tempfile.TemporaryDirectory() as folder:
         directory = assemble(name, Path(folder) / "pipeline")
-        record = system.catalogue.register(
+        record = system.world.catalogue.register(
             spec.model,
             Registration(
                 directory,
@@ -143,9 +132,9 @@ def _register(system: System, spec: ServiceSpec, name: str, stage: Stage) -> Ver
 
 
 def _await_ready(system: System, version: VersionId) -> None:
-    deadline_s = system.clock.monotonic_s() + LOADING_TIMEOUT_S
-    while system.clock.monotonic_s() < deadline_s:
-        health = system.fleet.health(version)
+    deadline_s = system.world.clock.monotonic_s() + LOADING_TIMEOUT_S
+    while system.world.clock.monotonic_s() < deadline_s:
+        health = system.world.fleet.health(version)
         if health is not None and health.state is WorkerState.READY:
             return
         if health is not None and health.state is WorkerState.FAILED:
@@ -157,18 +146,18 @@ def _await_ready(system: System, version: VersionId) -> None:
 def _measure_rate(system: System, version: VersionId) -> float:
     """Return the requests per second that keep one worker of ``version`` busy half of the time."""
     prompts = tuple(draw_prompts(SEED + 1)[:WARM_UP_PROMPTS])
-    warm_up(system.fleet, version, prompts[:1])
-    start_s = system.clock.monotonic_s()
-    warm_up(system.fleet, version, prompts)
-    latency_s = (system.clock.monotonic_s() - start_s) / len(prompts)
+    warm_up(system.world.fleet, version, prompts[:1])
+    start_s = system.world.clock.monotonic_s()
+    warm_up(system.world.fleet, version, prompts)
+    latency_s = (system.world.clock.monotonic_s() - start_s) / len(prompts)
     return min(max(BUSY_SHARE / latency_s, 1.0), HIGHEST_RATE)
 
 
 def _tell_aftermath(system: System, first: VersionRecord, totals: TrafficTotals, stage: Stage) -> None:
-    now = system.catalogue.get(VersionRef(first.id.model, alias=CHAMPION)).id
+    now = system.world.catalogue.get(VersionRef(first.id.model, alias=CHAMPION)).id
     stage.say(f"MLflow alias {CHAMPION}: {first.id} → {now}")
     stage.say(f"users: {sum(totals.statuses.values())} requests, {totals.bad} of them without a picture")
-    stage.say(f"ledger: {system.ledger.verify()} decisions in {system.settings.ledger}, chain verified")
+    stage.say(f"ledger: {system.world.ledger.verify()} decisions in {system.settings.ledger}, chain verified")
 
 
 @contextmanager

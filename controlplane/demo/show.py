@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from contracts.events import Event
 from contracts.units import format_duration, format_fraction
 from rollout.machine import Decision
 from rollout.phases import Phase
@@ -68,6 +69,10 @@ class Stage(Protocol):
         """Show the rollout as it stands."""
         ...
 
+    def tell(self, event: Event) -> None:
+        """Show what a rollout notifies people of."""
+        ...
+
     def live(self) -> AbstractContextManager[object]:
         """Return the context in which rollouts are shown."""
         ...
@@ -82,11 +87,15 @@ class LiveStage:
 
     def say(self, line: str) -> None:
         """Print above the live view."""
-        self._console.print(line, highlight=False)
+        self._console.print(line, markup=False)
 
     def show(self, scene: Scene) -> None:
         """Redraw."""
         self._live.update(draw_scene(scene))
+
+    def tell(self, event: Event) -> None:
+        """Print the event above the live view."""
+        self.say(f"● {event.message}  [{event.code}]")
 
     def live(self) -> AbstractContextManager[object]:
         """Return the live view."""
@@ -102,7 +111,7 @@ class PlainStage:
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, soft_wrap=True)
 
     def show(self, scene: Scene) -> None:
         """Print a line if something changed."""
@@ -116,6 +125,9 @@ class PlainStage:
             age = format_duration(round(scene.now_s - scene.start_s))
             share = format_fraction(decision.weight, 2)
             self.say(f"  {age:>6}  {decision.state.phase.value:<12} {share:>6}  {decision.reason.sentence}")
+
+    def tell(self, event: Event) -> None:
+        """Print nothing: the decision's own line says the same."""
 
     def live(self) -> AbstractContextManager[object]:
         """Return a context that does nothing."""

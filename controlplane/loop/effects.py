@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import httpx
 
 from contracts.errors import RoostError, Unavailable
+from contracts.events import Event
 from contracts.ids import CHAMPION, PREVIOUS, VersionId, VersionRef
 from contracts.specs.service import ServiceSpec
 from contracts.wire.worker import GenerateRequest, WorkerSpec, WorkerState
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from registry.catalogue import Catalogue
 from rollout.actions import Action, ActionKind, FailedEffect
+from rollout.machine import Decision
 from serving.fleet.port import Fleet
 
 WARM_UP_TIMEOUT_S = 120.0
@@ -38,7 +40,7 @@ class Effects:
         desk: RoutingDesk,
         *,
         warm_up_prompts: tuple[str, ...],
-        notify: Callable[[str], None],
+        notify: Callable[[Event], None],
     ) -> None:
         self._spec, self._catalogue, self._fleet, self._desk = spec, catalogue, fleet, desk
         self._warm_up_prompts, self._notify = warm_up_prompts, notify
@@ -52,15 +54,17 @@ class Effects:
             ActionKind.RESTORE_ALIAS: self._restore_alias,
             ActionKind.RETIRE_CHAMPION: self._retire_champion,
             ActionKind.RETIRE_CHALLENGER: self._retire_challenger,
-            ActionKind.NOTIFY: self._tell,
         }
 
-    def carry_out(self, actions: tuple[Action, ...]) -> None:
+    def carry_out(self, decision: Decision) -> None:
         """Do what a decision asks; what fails is told to the next decision, never raised."""
         self.progress.failed.clear()
-        for action in actions:
+        for action in decision.actions:
             try:
-                self._handlers[action.kind](action)
+                if action.kind is ActionKind.NOTIFY:
+                    self._tell(action, decision)
+                else:
+                    self._handlers[action.kind](action)
             except RoostError as error:
                 permanent = not isinstance(error, Unavailable)
                 self.progress.failed.append(FailedEffect(action.kind, error.message, permanent))
@@ -114,10 +118,19 @@ class Effects:
             self._fleet.stop(VersionId.parse(action.version))
             self.progress.retired = True
 
-    def _tell(self, action: Action) -> None:
+    def _tell(self, action: Action, decision: Decision) -> None:
+        """Notify once of each event, however often it is asked for."""
         if action.key not in self._told:
             self._told.add(action.key)
-            self._notify(action.message)
+            state = decision.state
+            event = Event(
+                code=decision.reason.code.value,
+                at_s=state.at_s,
+                subject=f"rollout/{state.rollout_id}",
+                message=action.message,
+                data={"challenger": state.challenger, "phase": state.phase.value, "weight": decision.weight},
+            )
+            self._notify(event)
 
 
 def worker_spec(catalogue: Catalogue, version: VersionId) -> WorkerSpec:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from contracts.clock import Clock
 from contracts.errors import Unavailable
+from contracts.events import Event
 from contracts.ids import VersionId
 from contracts.rng import Rng
 from contracts.specs.service import ServiceSpec
@@ -50,7 +51,7 @@ class RolloutLoop:
         challenger: VersionId,
         *,
         warm_up_prompts: tuple[str, ...] = (),
-        notify: Callable[[str], None] = lambda message: None,
+        notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._world, self._evidence, self._spec = world, desk, spec
         self._champion, self._challenger = world.desk.desired(spec.service).champion, challenger
@@ -92,7 +93,7 @@ class RolloutLoop:
         self._write_down(observation, decision)
         self.state = decision.state
         self._ensure_split()
-        self._effects.carry_out(decision.actions)
+        self._effects.carry_out(decision)
         return decision
 
     def _observe(self, evidence: Evidence) -> Observation:

@@ -8,6 +8,7 @@ import pytest
 
 from contracts.clock import FakeClock
 from contracts.errors import Unavailable
+from contracts.events import Event
 from contracts.ids import CHAMPION, VersionId
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
@@ -148,7 +149,7 @@ class Bench:
         self.fleet.start(worker_spec(self.catalogue, self.champion))
         self.desk.want(DesiredTraffic(self.spec, champion=self.champion))
         self.desk.reconcile()
-        self.told: list[str] = []
+        self.told: list[Event] = []
         world = World(
             self.clock, SeededRng(5), self.catalogue, self.fleet, self.traffic, self.desk, self.ledger
         )  # fmt: skip

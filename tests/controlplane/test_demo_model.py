@@ -24,8 +24,6 @@ from evaluation.price_tags.reader import load_reader
 
 PROMPTS = figure_prompts(32)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Any:

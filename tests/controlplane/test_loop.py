@@ -20,7 +20,7 @@ def test_a_good_version_is_promoted_and_the_alias_follows_the_traffic(bench: Ben
     assert bench.traffic.table.services["tags"].champion == bench.challenger
     assert set(bench.fleet.running) == {bench.challenger}
     assert len(warm_up_calls) == 2
-    assert any("promoted" in message for message in bench.told)
+    assert [event.code for event in bench.told] == ["gate.safe-proven", "rollout.promoted"]
 
 
 def test_wrong_pictures_at_healthy_http_are_rolled_back_and_the_ledger_says_why(bench: Bench) -> None:
@@ -73,7 +73,7 @@ def test_scores_that_never_come_are_no_data_and_not_a_pass(bench: Bench) -> None
     bench.traffic.unscored = True
     decision = bench.run()
     assert decision.state.phase is Phase.ROLLED_BACK
-    assert any("no data" in message for message in bench.told)
+    assert "alarm.no-data" in {event.code for event in bench.told}
 
 
 def test_rollback_needs_no_catalogue(bench: Bench) -> None:

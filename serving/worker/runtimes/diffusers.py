@@ -7,7 +7,8 @@ from typing import Any
 from contracts.wire.worker import FailureReason, GenerateRequest, GenerationDefaults, WorkerSpec
 from serving.worker.runtimes.port import DrawFailure
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "could not create a primitive")
+"""How torch, its allocator and oneDNN say that memory ran out; on a CPU all of them are plain RuntimeErrors."""
 
 
 class DiffusersRuntime:
