@@ -1,0 +1,1 @@
+"""The decision rules of other systems, written from their documents and sources, as baselines and for replay."""
