@@ -65,10 +65,13 @@ ui-shots: $(INSTALLED) ## the pictures that README and docs show
 	$(BIN)/roost demo run --plain --home build/demo
 	$(BIN)/roost demo picture --home build/demo --out docs/images/rollback.svg
 
-lock: $(INSTALLED) ## write the versions installed now to constraints.txt
+lock: ## resolve all extras anew in a fresh environment and write constraints.txt
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --upgrade pip setuptools
+	build/lock/bin/pip install --quiet 'torch>=2.13,<2.14'
+	build/lock/bin/pip install --quiet '.[dev,postgres,gpu,ray]'
 	@{ echo '# Versions that work together; written by `make lock`.'; \
-	   $(BIN)/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -v '@ file' ; } > constraints.txt.new
-	@mv constraints.txt.new constraints.txt
+	   build/lock/bin/pip freeze --all --exclude roost | sed -E 's/\+cpu$$//' ; } > constraints.txt
 
 clean: ## remove what was built, tests' and demo's leftovers; .venv stays
 	rm -rf build dist site htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .roost
