@@ -22,7 +22,7 @@ install: $(INSTALLED) ## create .venv with everything that demo, tests and check
 # torch comes first and pinned: asked for through another package it may bring another build.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
