@@ -25,6 +25,44 @@ LIMITATIONS: Final = (
     "The reader that grades it was fitted on digits of the same 43 writers.",
     "Guided samples are cleaner than handwriting: figures above the ceiling mean typical shapes, not better ones.",
 )
+MARKDOWN: Final = """\
+---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+
+# {title}
+
+{summary}
+
+## Figures
+
+On the fixed prompts of the grammar, with {generation}.
+The ceiling is what the reader reads from real handwritten digits that neither it nor the model has seen.
+
+| figure | value | ceiling |
+|---|---|---|
+{rows}
+
+`frechet` is taken in the reader's hidden layer over `frechet_n` digits and compares only at like n.
+
+## Training
+
+{training_data}
+
+`python -m controlplane.demo.model.train --out DIR --seed {seed}`, on a CPU, with:
+
+{settings}
+
+## Limitations
+
+{limitations}
+
+## Licence
+
+Apache-2.0. SHA-256 digests of all files stand in model_card.json.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,50 +144,16 @@ def write_card(
 def _to_markdown(card: dict[str, Any]) -> str:
     rows = [f"| {name} | {_show(value)} | {_show(card['ceiling'][name])} |" for name, value in card["figures"].items()]
     generation = ", ".join(f"{name} {value}" for name, value in card["generation"].items())
-    settings = "\n".join(
+    settings = (
         f"* {stage}: {', '.join(f'{name} {value}' for name, value in values.items())}"
         for stage, values in card["settings"].items()
     )
-    return "\n".join(
-        [
-            "---",
-            "license: apache-2.0",
-            "library_name: diffusers",
-            "pipeline_tag: text-to-image",
-            "---",
-            "",
-            f"# {card['title']}",
-            "",
-            card["summary"],
-            "",
-            "## Figures",
-            "",
-            f"On the fixed prompts of the grammar, with {generation}.",
-            "The ceiling is what the reader reads from real handwritten digits that neither it nor the model has seen.",
-            "",
-            "| figure | value | ceiling |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "`frechet` is taken in the reader's hidden layer over `frechet_n` digits and compares only at like n.",
-            "",
-            "## Training",
-            "",
-            card["training_data"],
-            "",
-            f"`python -m controlplane.demo.model.train --out DIR --seed {card['seed']}`, on a CPU, with:",
-            "",
-            settings,
-            "",
-            "## Limitations",
-            "",
-            *(f"* {limitation}" for limitation in card["limitations"]),
-            "",
-            "## Licence",
-            "",
-            "Apache-2.0. SHA-256 digests of all files stand in model_card.json.",
-            "",
-        ]
+    return MARKDOWN.format(
+        **{name: card[name] for name in ("title", "summary", "training_data", "seed")},
+        generation=generation,
+        rows="\n".join(rows),
+        settings="\n".join(settings),
+        limitations="\n".join(f"* {limitation}" for limitation in card["limitations"]),
     )
 
 
