@@ -228,7 +228,7 @@ def _doubt(now: Situation) -> Move | None:
         gates = [g for g in now.view.attributed(cause) if now.verdicts[g].outcome is Outcome.HARM]
         if gates:
             sentence = f"{now.verdicts[gates[0]].sentence}; traffic goes back to compare with the champion"
-            changes = {"shifted": False, "alias_moved": False, "resume_to": None}
+            changes = {"shifted": False, "resume_to": None}
             return Move(ReasonCode.UNCLEAR, sentence, Phase.PROGRESSING, now.policy.spec.min_weight, changes)
     return None
 
@@ -245,7 +245,7 @@ def _promoting(now: Situation) -> Move:
     if not seen.alias_moved:
         return Move(ReasonCode.MOVING_ALIAS, f"{name} serves all traffic; the alias follows", changes={"shifted": True})
     sentence = f"{name} is champion; the old version stays warm for {format_duration(now.policy.spec.bake)}"
-    return Move(ReasonCode.BAKING, sentence, Phase.BAKING, FULL, {"shifted": True, "alias_moved": True})
+    return Move(ReasonCode.BAKING, sentence, Phase.BAKING, FULL, {"shifted": True})
 
 
 def _baking(now: Situation) -> Move:

@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from contracts.errors import InvalidInput
 from rollout.actions import FailedEffect
@@ -47,6 +51,8 @@ class Observation:
     whose retirement was asked for is gone.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     at_s: float
     counts: Mapping[str, ArmsTick] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, ArmsTick]] = field(default_factory=dict)
@@ -61,6 +67,28 @@ class Observation:
     retired: bool = False
     manual: tuple[ManualAction, ...] = ()
     failed: tuple[FailedEffect, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the observation as JSON, for the ledger; ``from_json`` gives back an equal one."""
+        return _adapter().dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Observation":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            InvalidInput: naming the key that is unknown or wrong.
+        """
+        try:
+            return _adapter().validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidInput(f"observation.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+@cache
+def _adapter() -> TypeAdapter[Observation]:
+    return TypeAdapter(Observation)
 
 
 def check_observation(policy: Policy, last_at_s: float, observation: Observation) -> None:

@@ -21,8 +21,10 @@ class State:
     the seconds spent mirroring and progressing, against the maximum duration. ``step``, ``step_since_s`` and
     ``step_requests`` belong to explicit steps. ``resume_to`` is the phase that a paused or failed rollout goes back
     to. ``muted`` names the gates a person overrode. ``scores_waiting_s`` is, per scored indicator, since when
-    pictures are due without any score (NaN-free: -1 when none are). ``unmatched`` keeps, per scored indicator, scores
+    pictures are due without any score (-1 when none are). ``unmatched`` keeps, per scored indicator, scores
     of challenger and champion that wait for a partner. ``no_data_since_s`` is -1 while there is data.
+    ``shifted``: all traffic was acknowledged to be the challenger's; ``retiring``: the champion's retirement was asked
+    for, after which nothing takes the promotion back.
     """
 
     policy_digest: str
@@ -44,7 +46,6 @@ class State:
     scores_waiting_s: tuple[float, ...] = ()
     unmatched: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
     no_data_since_s: float = -1.0
-    alias_moved: bool = False
     shifted: bool = False
     retiring: bool = False
     reason: ReasonCode = ReasonCode.STARTED

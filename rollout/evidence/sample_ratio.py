@@ -8,8 +8,9 @@ which lets the weight change from tick to tick. Count units of randomisation: us
 
 import numpy as np
 
+from contracts.errors import InvalidInput
 from rollout.evidence import mixture, two_arm
-from rollout.evidence.mixture import GRID, Array
+from rollout.evidence.mixture import GRID, Array, EProcess
 
 LEVEL = 0.001
 RATIOS = np.concatenate([np.geomspace(1.1, 8.0, GRID // 2), 1 / np.geomspace(1.1, 8.0, GRID // 2)])
@@ -27,3 +28,22 @@ def log_factor(weight: Array, challenger: Array, champion: Array) -> Array:
     assigned = np.stack([np.where(chosen, challenger, 0.0), np.where(chosen, champion, 0.0)], axis=-1)
     null = np.ones(weight.shape)
     return np.asarray(two_arm.rare_log_factor(RATIOS, null, assigned, odds).sum(axis=-2))
+
+
+def start() -> EProcess:
+    """Return evidence one against the declared split."""
+    return mixture.start(LOG_PRIOR, late_onset=True)
+
+
+def update(state: EProcess, weight: float, challenger: int, champion: int, *, onset: float = 0.0) -> EProcess:
+    """Return the state after one stretch at ``weight``; a mismatch is proven at evidence 1/0.001.
+
+    Raises:
+        InvalidInput: when the weight lies outside [0, 1] or a count is negative.
+    """
+    if not 0.0 <= weight <= 1.0:
+        raise InvalidInput(f"weight: {weight!r} is not between 0 and 1")
+    if challenger < 0 or champion < 0:
+        raise InvalidInput("challenger, champion: a count is negative")
+    factor = log_factor(np.array([weight]), np.array([float(challenger)]), np.array([float(champion)]))
+    return mixture.update(state, LOG_PRIOR, factor, onset=onset)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rollout.evidence import counts, dispersion, mixture, sample_ratio, scores, two_arm
-from rollout.evidence.mixture import ONSET_AT_START, Array
+from rollout.evidence.mixture import GRID, ONSET_AT_START, Array
 
 CHALLENGER, CHAMPION = 0, 1
 RECENT_S = 300.0
@@ -103,7 +103,11 @@ class Evidence:
         known = {f.name for f in fields(cls)}
         if document.keys() != known:
             raise KeyError(min(known ^ document.keys()))
-        return cls(**{name: np.array(values, dtype=np.float64) for name, values in document.items()})
+        pairs = known - {"log_s", "unspent", "score_count", "score_sum"}
+        # An empty list has lost its width: a policy without counted indicators has cells of none.
+        width = {"log_s": GRID, **dict.fromkeys(pairs, 2)}
+        arrays = {name: np.array(values, dtype=np.float64) for name, values in document.items()}
+        return cls(**{name: a.reshape(-1, width[name]) if name in width else a for name, a in arrays.items()})
 
 
 def begin(stack: Stack, shape: tuple[int, ...] = ()) -> Evidence:

@@ -16,6 +16,7 @@ Two likelihood ratios over a grid of rate ratios ρ_k, one recursion, chosen bef
   the limit of rare events it is the first; at 5 % and more it needs fewer requests.
 """
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -63,6 +64,24 @@ class ArmsState:
     process: EProcess
     bad: tuple[int, int] = (0, 0)
     total: tuple[int, int] = (0, 0)
+
+    def to_json(self) -> str:
+        """Return the state as JSON; ``from_json`` gives back the same numbers, bit by bit."""
+        return json.dumps({"process": self.process.to_json(), "bad": self.bad, "total": self.total})
+
+    @classmethod
+    def from_json(cls, text: str) -> "ArmsState":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            InvalidInput: when it is something else.
+        """
+        try:
+            row = json.loads(text)
+            (x, y), (c, b) = row["bad"], row["total"]
+            return cls(EProcess.from_json(row["process"]), (int(x), int(y)), (int(c), int(b)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(f"evidence: not the state of a two-arm test ({error})") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

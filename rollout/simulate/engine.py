@@ -215,8 +215,7 @@ def _streams(policy: Policy, live: _Runs, happened: Happened, keep: Flags) -> Ar
 
 def _course(policy: Policy, layout: Layout, scenario: Scenario, live: _Runs, at_s: float) -> npt.NDArray[np.int64]:
     """Move all runs on by one tick: set their weights and return how they end, if they do."""
-    spec = policy.spec
-    runs = live.number.size
+    spec, runs = policy.spec, live.number.size
     muted = np.zeros((runs, len(policy.gates)), dtype=bool)
     trial = np.isnan(live.proven_s)
     live.trial_s = live.trial_s + np.where(trial, scenario.tick_s, 0.0)
@@ -248,10 +247,9 @@ def _course(policy: Policy, layout: Layout, scenario: Scenario, live: _Runs, at_
     end[split_broken & trial] = End.PAUSED
     end[_baked(policy, scenario, live, at_s) & ~(outside | unclear)] = End.PROMOTED
     end[proven] = End.ROLLED_BACK
-    wanted = np.where(held, live.weight, wanted)
+    wanted = np.where(held | promotes, live.weight, wanted)
     wanted = np.where(unclear, np.minimum(live.weight, bounded), wanted)
     wanted = np.where(outside, np.minimum(live.weight, spec.min_weight), wanted)
-    wanted = np.where(promotes, live.weight, wanted)
     doubt = ~trial & (outside | unclear)
     live.weight = np.where(trial, wanted, np.where(doubt, spec.min_weight, 1.0))
     live.proven_s = np.where(trial & promotes & (end == End.RUNNING), at_s, np.where(doubt, np.nan, live.proven_s))

@@ -1,5 +1,7 @@
 """What a simulated run looks like to ``decide``: its ticks as observations."""
 
+from dataclasses import replace
+
 from rollout.evidence.counts import Tally
 from rollout.evidence.stack import CHALLENGER, CHAMPION
 from rollout.evidence.two_arm import ArmsTick
@@ -45,17 +47,8 @@ def observe(
         for name, (mine, theirs) in zip(policy.scored, happened.scores, strict=True)
     }
     assigned = happened.assigned[row].astype(int)
-    return Observation(
-        at_s=at_s,
-        counts=counts,
-        slices=slices if parts else {},
-        scores=scores,
-        exposures=(Exposure(served_at, int(assigned[CHALLENGER]), int(assigned[CHAMPION])),),
-        newest_telemetry_s=newest_s,
-        request_rate=scenario.request_rate,
-        ready=True,
-        weight_applied=weight,
-    )
+    exposure = Exposure(served_at, int(assigned[CHALLENGER]), int(assigned[CHAMPION]))
+    return replace(common, counts=counts, slices=slices if parts else {}, scores=scores, exposures=(exposure,))
 
 
 def _arms(bad: Counts, total: Counts) -> ArmsTick:

@@ -14,6 +14,7 @@ from contracts.errors import InvalidInput
 from rollout.evidence import bounds, dispersion, mixture, sample_ratio, two_arm
 from rollout.evidence.bounds import MeanBounds
 from rollout.evidence.counts import Side, Tally, counts_test, log_factor
+from rollout.evidence.dispersion import Dispersion
 from rollout.evidence.mixture import Array, EProcess
 from rollout.evidence.scores import scores_test
 from rollout.evidence.two_arm import ArmsArrays, ArmsTick, arms_test
@@ -230,6 +231,24 @@ def test_the_sample_ratio_sees_a_wrong_split_and_not_a_right_one() -> None:
     assert evidence(1300, 8700) > needed
     assert evidence(700, 9300) > needed
     assert sample_ratio.log_factor(np.array([0.0, 1.0]), np.array([0.0, 9.0]), np.array([5.0, 0.0])).max() == 0.0
+
+
+def test_states_of_their_own_round_trip() -> None:
+    arms = arms_test(1.5, Side.HARM)
+    state = arms.update(arms.start(), ArmsTick(Tally(3, 10), Tally(1, 90)), weight=0.1, onset=0.01)
+    assert two_arm.ArmsState.from_json(state.to_json()) == state
+    bursts = Dispersion().update(Tally(3, 10)).update(Tally(0, 0)).update(Tally(9, 10))
+    assert bursts.estimate > 1.0
+    assert Dispersion.from_json(bursts.to_json()) == bursts
+    split = sample_ratio.update(sample_ratio.start(), 0.5, 60, 40, onset=0.01)
+    assert EProcess.from_json(split.to_json()) == split
+    for read in (two_arm.ArmsState.from_json, Dispersion.from_json):
+        with pytest.raises(InvalidInput, match="not the state"):
+            read("{}")
+    with pytest.raises(InvalidInput, match="weight"):
+        sample_ratio.update(split, 1.5, 1, 1)
+    with pytest.raises(InvalidInput, match="negative"):
+        sample_ratio.update(split, 0.5, -1, 1)
 
 
 @pytest.mark.parametrize("broken", [Tally(-1, 3), Tally(1, -3), Tally(4, 3)])

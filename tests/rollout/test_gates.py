@@ -15,7 +15,7 @@ from rollout.machine import Decision, decide, start
 from rollout.observation import Exposure, Observation, ScoresTick
 from rollout.phases import Phase
 from rollout.policy import Gate, GateFamily, Policy, compile_policy
-from rollout.state import enter
+from rollout.state import State, enter
 from rollout.verdicts import Outcome, Verdict, shorten
 from tests.rollout.conftest import World, arms, make_policy
 
@@ -214,3 +214,17 @@ def test_a_new_challenger_waits_replaces_or_is_refused() -> None:
     assert again.admission is Admission.REFUSE
     assert "force" in again.why
     assert admit(None, "m@3", "sha256:3", rolled_back={"sha256:3"}, force=True).admission is Admission.START
+
+
+def test_observations_and_score_only_states_survive_json() -> None:
+    rng = np.random.default_rng(1)
+    policy = compile_policy(RolloutSpec(), {"typography": SLOS["typography"]})
+    seen = _busy(compile_policy(RolloutSpec(), SLOS), 10.0, rng)
+    assert Observation.from_json(seen.to_json()) == seen
+    with pytest.raises(InvalidInput, match=r"observation\.speed"):
+        Observation.from_json('{"at_s": 1.0, "speed": 3}')
+    state = start(policy, at_s=0.0, rollout_id="r", champion="m@1", challenger="m@2")
+    for at_s in (1.0, 2.0, 3.0):
+        state = decide(policy, state, _busy(policy, at_s, rng)).state
+        assert State.from_json(state.to_json()) == state
+        assert decide(policy, State.from_json(state.to_json()), _busy(policy, at_s + 1, rng)).weight >= 0.0
