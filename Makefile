@@ -55,7 +55,7 @@ format: $(INSTALLED) ## format the code
 bench: bench-core ## all benchmarks
 
 bench-core: $(INSTALLED) ## the decision core beside its peers (under 10 minutes)
-	$(BIN)/python benchmarks/decision_core.py --out build/bench-core
+	$(BIN)/python -m benchmarks.decision_core --jobs 2 --out build/bench-core
 
 docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

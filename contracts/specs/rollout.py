@@ -70,7 +70,8 @@ class RolloutSpec(Frozen):
 
     ``alpha`` bounds P(roll back | tolerable), ``beta`` bounds P(promote | unacceptable), both over the whole rollout
     however often it is looked at; ``harm_budget`` bounds the excess bad responses during one ``reaction_lag`` at
-    confidence 1 - ``gamma``.
+    confidence 1 - ``gamma``. ``min_weight`` is the share below which the ramp does not go: at high request rates a
+    large one overrides the harm budget.
     """
 
     strategy: Strategy = Strategy.ADAPTIVE
@@ -80,7 +81,7 @@ class RolloutSpec(Frozen):
     gamma: Annotated[Fraction, Field(gt=0, lt=1)] = 0.05
     harm_budget: Annotated[float, Field(gt=0)] = 10.0
     reaction_lag: Annotated[Duration, Field(gt=0)] = 2.0
-    min_weight: Annotated[Fraction, Field(gt=0, lt=1)] = 0.01
+    min_weight: Annotated[Fraction, Field(gt=0, lt=1)] = 0.001
     max_weight: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
     growth: Annotated[float, Field(gt=1)] = 4.0
     relative: RelativeGate | None = RelativeGate()

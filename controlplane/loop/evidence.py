@@ -22,6 +22,7 @@ class Evidence:
     """What one pull of telemetry says about the two arms of one rollout; see ``rollout.observation``."""
 
     counts: Mapping[str, ArmsTick] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, ArmsTick]] = field(default_factory=dict)
     scores: Mapping[str, ScoresTick] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
 
@@ -57,13 +58,14 @@ class EvidenceDesk:
         self._note_time(reply.batches)
         samples = [sample for sample in reply.samples if sample.service == self._spec.service]
         rows = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
-        counts = {
-            name: ArmsTick(
-                challenger=_tally(name, slo, (row for row in rows if row.version == challenger)),
-                champion=_tally(name, slo, (row for row in rows if row.version == champion)),
-            )
-            for name, slo in self._objectives.items()
-            if not isinstance(slo, ScoreSlo)
+        counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
+        counts = {name: _arms_tick(name, slo, rows, champion, challenger) for name, slo in counted.items()}
+        slices = {
+            name: {
+                lane: _arms_tick(name, slo, [row for row in rows if row.lane == lane], champion, challenger)
+                for lane in sliced_lanes(self._spec)
+            }
+            for name, slo in counted.items()
         }
         scores, judged = {}, []
         for name, slo in self._objectives.items():
@@ -77,7 +79,7 @@ class EvidenceDesk:
             for row in batch.exposures
             if row.rollout_id == rollout_id
         )
-        return Evidence(counts, scores, exposures), judged
+        return Evidence(counts, slices, scores, exposures), judged
 
     def _note_time(self, batches: Sequence[TelemetryBatch]) -> None:
         """Keep the newest telemetry's time, and the request rate over the last ten seconds or so."""
@@ -88,6 +90,20 @@ class EvidenceDesk:
                 requests = sum(row.total for row in batch.requests if row.service == self._spec.service)
                 kept = math.exp(-seconds / RATE_MEMORY_S)
                 self.request_rate = kept * self.request_rate + (1 - kept) * requests / seconds
+
+
+def sliced_lanes(spec: ServiceSpec) -> tuple[str, ...]:
+    """Return the lanes that gates look at one by one, so that a fault in one is not averaged away."""
+    return tuple(spec.lanes) if len(spec.lanes) > 1 else ()
+
+
+def _arms_tick(
+    name: str, slo: Slo, rows: Sequence[AttemptCounts], champion: VersionId, challenger: VersionId
+) -> ArmsTick:
+    return ArmsTick(
+        challenger=_tally(name, slo, (row for row in rows if row.version == challenger)),
+        champion=_tally(name, slo, (row for row in rows if row.version == champion)),
+    )
 
 
 def _tally(name: str, slo: Slo, rows: Iterable[AttemptCounts]) -> Tally:

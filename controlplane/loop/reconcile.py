@@ -1,7 +1,8 @@
 """The loop of one rollout: observe, decide, act, write down; one idempotent step per tick."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from contracts.clock import Clock
 from contracts.errors import Unavailable
@@ -12,7 +13,7 @@ from contracts.specs.service import ServiceSpec
 from contracts.wire.routing import Split
 from contracts.wire.telemetry import TelemetryReply
 from controlplane.loop.effects import Effects
-from controlplane.loop.evidence import Evidence, EvidenceDesk, Judged
+from controlplane.loop.evidence import Evidence, EvidenceDesk, Judged, sliced_lanes
 from controlplane.loop.ports import DataPlane
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from controlplane.store.ledger import Ledger
@@ -55,7 +56,7 @@ class RolloutLoop:
     ) -> None:
         self._world, self._evidence, self._spec = world, desk, spec
         self._champion, self._challenger = world.desk.desired(spec.service).champion, challenger
-        self.policy: Policy = compile_policy(spec.rollout, spec.objectives())
+        self.policy: Policy = compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
         self.rollout_id = f"{spec.service}-{challenger.number}-{world.rng.token(3)}"
         self._salt = world.rng.token(8)
         self._effects = Effects(
@@ -102,6 +103,7 @@ class RolloutLoop:
         return Observation(
             at_s=max(self.state.at_s, self._world.clock.now_s()),
             counts=evidence.counts,
+            slices=evidence.slices,
             scores=evidence.scores,
             exposures=evidence.exposures,
             newest_telemetry_s=self._evidence.newest_s,
@@ -128,14 +130,9 @@ class RolloutLoop:
             at_s=observation.at_s,
             rollout_id=self.rollout_id,
             policy_digest=self.policy.digest,
-            observation=observation_document(observation),
+            observation=json.loads(observation.to_json()),
             decision=decision_document(decision),
         )
-
-
-def observation_document(observation: Observation) -> dict[str, object]:
-    """Return an observation as JSON: the raw counts that a decision was made from."""
-    return _plain(asdict(observation))  # type: ignore[return-value]
 
 
 def decision_document(decision: Decision) -> dict[str, object]:
@@ -149,11 +146,3 @@ def decision_document(decision: Decision) -> dict[str, object]:
         "verdicts": [verdict.to_document() for verdict in decision.verdicts],
         "actions": [{"kind": action.kind.value, "value": action.value} for action in decision.actions],
     }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -1,8 +1,13 @@
 """The loop in virtual time: promotions, rollbacks, and parts of the world that are away."""
 
+import json
+
 from contracts.errors import NotPermitted
 from contracts.ids import CHAMPION, PREVIOUS, VersionId
 from contracts.wire.worker import WorkerState
+from controlplane.loop.reconcile import decision_document
+from rollout.machine import decide, start
+from rollout.observation import Observation
 from rollout.phases import Phase
 from tests.controlplane.conftest import Bench
 
@@ -35,6 +40,23 @@ def test_wrong_pictures_at_healthy_http_are_rolled_back_and_the_ledger_says_why(
     assert verdicts["text"]["evidence"] >= verdicts["text"]["needed"]
     assert verdicts["availability"]["outcome"] != "harm"
     assert bench.ledger.verify() > 3
+
+
+def test_the_ledger_replays_to_the_same_decisions(bench: Bench) -> None:
+    bench.traffic.wrong[2] = 0.2
+    bench.run()
+    entries = list(bench.ledger.entries(bench.loop.rollout_id))
+    state = start(
+        bench.loop.policy,
+        at_s=entries[0].at_s,
+        rollout_id=bench.loop.rollout_id,
+        champion=str(bench.champion),
+        challenger=str(bench.challenger),
+    )
+    for entry in entries:
+        decision = decide(bench.loop.policy, state, Observation.from_json(json.dumps(entry.observation)))
+        state = decision.state
+        assert decision_document(decision) == entry.decision
 
 
 def test_errors_are_rolled_back_by_the_availability_gate(bench: Bench) -> None:

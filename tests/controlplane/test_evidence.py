@@ -1,0 +1,113 @@
+"""From telemetry to evidence: every count reaches its objective, its arm and its lane."""
+
+import pytest
+
+from contracts.errors import InvalidInput
+from contracts.ids import VersionId
+from contracts.specs.loading import load_service_spec
+from contracts.wire.telemetry import AttemptCounts, RequestCounts, SampledOutput, TelemetryBatch, TelemetryReply
+from controlplane.loop.evidence import EvidenceDesk
+from tests.controlplane.conftest import SeenText
+
+CHAMPION, CHALLENGER = VersionId("m", 1), VersionId("m", 2)
+SPEC = load_service_spec("""
+service: tags
+model: m
+lanes:
+  draft: {latency: {objective: 95%, threshold: 400ms}}
+  final: {}
+slos:
+  availability: {objective: 99%}
+  speed: {objective: 90%, threshold: 2s}
+  text: {scorer: seen-text, objective: 90%}
+""")
+
+
+def attempts(version: VersionId, lane: str, total: int, bad: int = 0, **slow: int) -> AttemptCounts:
+    return AttemptCounts(
+        service="tags",
+        version=version,
+        replica="a",
+        lane=lane,
+        total=total,
+        bad={"error": bad} if bad else {},
+        slow={name.replace("_", "-"): count for name, count in slow.items()},
+    )
+
+
+def output(version: VersionId, request_id: str, score: str, *, mirrored: bool = False) -> SampledOutput:
+    return SampledOutput(
+        service="tags",
+        version=version,
+        request_id=request_id,
+        lane="draft",
+        prompt=score,
+        seed=1,
+        at_s=0.0,
+        mirrored=mirrored,
+        image_png=b"",
+    )
+
+
+def reply(*rows: AttemptCounts, samples: tuple[SampledOutput, ...] = ()) -> TelemetryReply:
+    batch = TelemetryBatch(
+        gateway="g",
+        boot="b",
+        sequence=0,
+        start_s=100.0,
+        end_s=102.0,
+        table_revision=1,
+        attempts=rows,
+        requests=(RequestCounts(service="tags", lane="draft", total=sum(row.total for row in rows)),),
+    )
+    return TelemetryReply(batches=(batch,), samples=samples)
+
+
+def desk() -> EvidenceDesk:
+    return EvidenceDesk(SPEC, {"seen-text": SeenText()})
+
+
+def test_counts_reach_their_objective_arm_and_lane() -> None:
+    evidence, _ = desk().sort(
+        reply(
+            attempts(CHALLENGER, "draft", 10, bad=1, speed=2, latency_draft=3),
+            attempts(CHALLENGER, "final", 5, bad=2, speed=4, latency_draft=5),
+            attempts(CHAMPION, "draft", 20, bad=3),
+            attempts(VersionId("m", 7), "draft", 99, bad=99),
+        ),
+        "r",
+        CHAMPION,
+        CHALLENGER,
+    )
+    challenger = {name: (tick.challenger.bad, tick.challenger.total) for name, tick in evidence.counts.items()}
+    assert challenger == {"availability": (3, 15), "speed": (6, 15), "latency-draft": (3, 10)}
+    assert evidence.counts["availability"].champion.bad == 3
+    assert evidence.slices["availability"]["final"].challenger.bad == 2
+    assert evidence.slices["latency-draft"]["final"].challenger.total == 0
+
+
+def test_scores_are_sorted_by_arm_and_mirrored_copies_become_differences() -> None:
+    samples = (
+        output(CHAMPION, "r1", "1"),
+        output(CHALLENGER, "r1", "0", mirrored=True),
+        output(CHAMPION, "r2", "0.5"),
+        output(CHALLENGER, "r3", "0.25"),
+        output(CHALLENGER, "r4", "?"),
+    )
+    evidence, judged = desk().sort(reply(samples=samples), "r", CHAMPION, CHALLENGER)
+    tick = evidence.scores["text"]
+    assert (tick.challenger, tick.champion, tick.pairs, tick.due) == ((0.25,), (0.5,), (-1.0,), 1)
+    assert len(judged) == len(samples)
+
+
+def test_the_request_rate_and_the_newest_time_are_kept() -> None:
+    one = desk()
+    for _ in range(30):
+        one.sort(reply(attempts(CHAMPION, "draft", 8)), "r", CHAMPION, CHALLENGER)
+    assert one.request_rate == pytest.approx(4.0, rel=0.01)
+    assert one.newest_s == 102.0
+
+
+def test_an_objective_without_its_scorer_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="seen-text"):
+        EvidenceDesk(SPEC, {})
