@@ -11,11 +11,14 @@ from rollout.peers.rule import Rule
 from rollout.peers.trial import try_rule
 from rollout.policy import Policy, compile_policy
 from rollout.simulate.engine import End, simulate
-from rollout.simulate.scenario import Outage, Quality, Rates, Scenario
+from rollout.simulate.scenario import Bursts, Outage, Quality, Rates, Scenario
 
 ROOST = "Roost"
 GOOD = 0.002
 BUDGET = 0.005
+BURSTS = Bursts(share=0.05, factor=15.0)
+"""Every twentieth tick fails fifteen times as often as the mean: errors that are not independent."""
+
 SLOW = Rates(0.0044, 0.0311)
 """Share slower than 1.25 s for lognormal latencies of median 0.5 s and sigma 0.35, and of 1.3 times that median."""
 
@@ -68,10 +71,12 @@ def scenarios(request_rate: float) -> dict[str, Scenario]:
         "latency x1.3": one("latency x1.3", GOOD, rates={"availability": Rates(GOOD, GOOD), "latency": SLOW}),
         "quality fall": one("quality fall", GOOD, quality={"typography": Quality(0.97, 0.85)}),
         "outage of both": one("outage of both", GOOD, outage=Outage(60.0, 1800.0, 0.2)),
+        "bursts of one arm": one("bursts of one arm", GOOD, bursts=BURSTS),
+        "bursts of both": one("bursts of both", GOOD, bursts=replace(BURSTS, shared=True)),
     }
 
 
-FAULTLESS = frozenset({"healthy", "outage of both"})
+FAULTLESS = frozenset({"healthy", "outage of both", "bursts of one arm", "bursts of both"})
 
 
 def rules(indicators: int) -> dict[str, Rule]:

@@ -13,7 +13,7 @@ from contracts.ids import CHAMPION, VersionId
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
-from contracts.wire.routing import RoutingTable
+from contracts.wire.routing import RoutingTable, Split
 from contracts.wire.telemetry import (
     AttemptCounts,
     Exposure,
@@ -110,8 +110,22 @@ class FakeTraffic:
             ),
         )
         self._sequence += 1
-        samples = tuple(sample for row in rows for sample in self._samples(row))
-        return TelemetryReply(batches=(batch,), samples=samples)
+        samples = [sample for row in rows for sample in self._samples(row)]
+        copies = self._copies(split, samples) if split is not None and split.mirror_share else []
+        return TelemetryReply(batches=(batch,), samples=(*samples, *copies))
+
+    def _copies(self, split: Split, samples: list[SampledOutput]) -> list[SampledOutput]:
+        copied = [s for s in samples if s.version != split.challenger and self._rng.uniform() < split.mirror_share]
+        return [
+            sample.model_copy(
+                update={
+                    "version": split.challenger,
+                    "mirrored": True,
+                    "prompt": "0" if self._rng.uniform() < self.wrong.get(split.challenger.number, 0.0) else "1",
+                }
+            )
+            for sample in copied
+        ]
 
     def _attempts(self, version: VersionId, total: int) -> AttemptCounts:
         bad = sum(self._rng.uniform() < self.bad.get(version.number, 0.0) for _ in range(total))
@@ -137,9 +151,9 @@ class FakeTraffic:
 class Bench:
     """Champion m@1 in service, challenger m@2 on its way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spec: str = SPEC) -> None:
         self.clock = FakeClock()
-        self.spec: ServiceSpec = load_service_spec(SPEC)
+        self.spec: ServiceSpec = load_service_spec(spec)
         self.fleet, self.catalogue, self.traffic = FakeFleet(), FakeCatalogue(), FakeTraffic(self.clock)
         self.ledger = FileLedger(folder / "ledger.jsonl", code_version="test")
         self.desk = RoutingDesk(self.traffic, self.fleet)
@@ -189,3 +203,8 @@ def warm_up_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
     return Bench(tmp_path)
+
+
+@pytest.fixture
+def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
+    return Bench(tmp_path, SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, "))

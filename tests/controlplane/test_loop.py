@@ -135,3 +135,18 @@ def test_users_stay_when_the_challenger_is_promoted(bench: Bench) -> None:
     assert before is not None
     assert after is not None
     assert (before.salt, before.rollout_id) == (after.salt, after.rollout_id)
+
+
+def test_mirroring_comes_before_any_live_traffic(mirroring_bench: Bench) -> None:
+    decision = mirroring_bench.run(until=lambda d: d.weight > 0)
+    assert decision.reason.code == "ramp.raised"
+    phases = [entry.decision["phase"] for entry in mirroring_bench.ledger.entries()]
+    assert phases.count("mirroring") >= 3
+    assert set(mirroring_bench.traffic.weights) == {0.0}
+    assert mirroring_bench.run().state.phase is Phase.PROMOTED
+
+
+def test_a_fault_seen_in_mirrored_pairs_is_rolled_back_before_users_meet_it(mirroring_bench: Bench) -> None:
+    mirroring_bench.traffic.wrong[2] = 0.6
+    assert mirroring_bench.run().state.phase is Phase.ROLLED_BACK
+    assert set(mirroring_bench.traffic.weights) == {0.0}
