@@ -24,7 +24,7 @@ class RoutingDesk:
     """Turns desired traffic into numbered routing tables; a table is pushed again until it is acknowledged."""
 
     def __init__(self, data_plane: DataPlane, fleet: Fleet, *, fence: int = 1) -> None:
-        self._data_plane, self._fleet, self._fence = data_plane, fleet, fence
+        self._data_plane, self._fleet, self.fence = data_plane, fleet, fence
         self._desired: dict[str, DesiredTraffic] = {}
         self._in_force: dict[str, ServiceRoutes] = {}
         self._revision = 0
@@ -56,7 +56,7 @@ class RoutingDesk:
         routes = {name: self._routes(desired) for name, desired in self._desired.items()}
         if routes == self._in_force:
             return True
-        table = RoutingTable(fence=self._fence, revision=self._revision + 1, services=routes)
+        table = RoutingTable(fence=self.fence, revision=self._revision + 1, services=routes)
         self._revision += 1
         try:
             self._data_plane.push(table)
