@@ -23,6 +23,7 @@ from contracts.wire.worker import FailureReason, GatewaySpec
 from serving.gateway.counting import Counter
 from serving.gateway.dispatch import Answer, Dispatcher
 from serving.gateway.intake import read_image_request
+from serving.gateway.provenance import mark_png
 from serving.gateway.replicas import Replicas
 from serving.gateway.table import RoutingState
 
@@ -144,7 +145,18 @@ def _picture_response(answer: Answer, now_s: int) -> Response:
         if status in {503, 504}:
             headers["retry-after"] = "1"
         return _error(status, f"attempt.{failure}", attempt.message, "try again", headers)
-    picture = base64.b64encode(attempt.picture).decode()
+    generate = answer.intake.generate
+    facts: dict[str, str | float | None] = {
+        "service": answer.intake.routes.service,
+        "version": str(attempt.version),
+        "request_id": answer.intake.request_id,
+        "lane": answer.intake.lane,
+        "seed": generate.seed,
+        "steps": generate.steps,
+        "guidance": generate.guidance,
+        "created_s": now_s,
+    }
+    picture = base64.b64encode(mark_png(attempt.picture, facts)).decode()
     return _json(200, {"created": now_s, "data": [{"b64_json": picture}]}, headers)
 
 
