@@ -1,6 +1,5 @@
 """Child processes of ours: told what to do on standard input, ended when it closes: none outlives its parent."""
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -90,7 +89,7 @@ def serve_until_parent_ends(app: Starlette, host: str = "127.0.0.1", port: int =
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - the protocol with the parent
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _tell(process: subprocess.Popen[str], spec_json: str) -> str:
