@@ -86,6 +86,8 @@ def serve_until_parent_ends(app: Starlette, host: str = "127.0.0.1", port: int =
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
+    # Listening before the port is told: who connects at once waits in the backlog instead of being refused.
+    listener.listen(2048)
     print(listener.getsockname()[1], flush=True)  # noqa: T201 - the protocol with the parent
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
