@@ -1,11 +1,39 @@
 """The catalogue port: versions, their content and their aliases, whatever engine keeps them."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from contracts.ids import VersionId, VersionRef
 from contracts.wire.worker import FaultDrill, GenerationDefaults
+
+
+class VersionState(StrEnum):
+    """How far a version is in its life; kept in MLflow as the tag ``roost.state``."""
+
+    REGISTERED = "registered"
+    PROFILED = "profiled"
+    CANDIDATE = "candidate"
+    CANARY = "canary"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a version was made from, beside its parent; empty where nobody told.
+
+    ``recipe`` made it from its parent; ``base_model`` and ``data`` name what it was trained from; ``run`` is an
+    MLflow run; ``code_revision`` the revision of the training code.
+    """
+
+    recipe: str = ""
+    base_model: str = ""
+    data: str = ""
+    run: str = ""
+    code_revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,6 +53,8 @@ class VersionRecord:
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     faults: FaultDrill = field(default_factory=FaultDrill)
     aliases: tuple[str, ...] = ()
+    lineage: Lineage = field(default_factory=Lineage)
+    state: VersionState = VersionState.REGISTERED
 
 
 @dataclass(frozen=True)
@@ -36,6 +66,26 @@ class Registration:
     parent: VersionId | None = None
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     faults: FaultDrill = field(default_factory=FaultDrill)
+    lineage: Lineage = field(default_factory=Lineage)
+
+
+@dataclass(frozen=True)
+class ForeignVersion:
+    """A version that somebody else registered in the same MLflow: listed, never changed."""
+
+    id: VersionId
+    created_s: float
+    source: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VersionPage:
+    """One page of a search, newest first; ``next_page`` is what the next call is to be given, None at the end."""
+
+    versions: tuple[VersionRecord, ...]
+    foreign: tuple[ForeignVersion, ...]
+    next_page: str | None
 
 
 class Catalogue(Protocol):
@@ -57,6 +107,6 @@ class Catalogue(Protocol):
         """Return a local directory with the version's bytes, verified against its digest just now."""
         ...
 
-    def move_alias(self, version: VersionId, alias: str) -> VersionId | None:
-        """Point an alias at a version, check that it took, and return where it pointed before."""
+    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
+        """Point an alias at a version, check that it took, record who and why, and return where it pointed before."""
         ...

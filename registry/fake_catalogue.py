@@ -13,6 +13,7 @@ class FakeCatalogue:
 
     def __init__(self) -> None:
         self.aliases: dict[tuple[str, str], VersionId] = {}
+        self.moves: list[tuple[VersionId, str, str, str]] = []
         self._records: dict[VersionId, VersionRecord] = {}
         self._directories: dict[VersionId, Path] = {}
 
@@ -56,10 +57,11 @@ class FakeCatalogue:
         self.get(VersionRef(version.model, number=version.number))
         return self._directories[version]
 
-    def move_alias(self, version: VersionId, alias: str) -> VersionId | None:
-        """Point an alias at a version."""
+    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
+        """Point an alias at a version; ``moves`` remembers who asked and why."""
         self.get(VersionRef(version.model, number=version.number))
         key = (version.model, parse_alias(alias))
         before = self.aliases.get(key)
         self.aliases[key] = version
+        self.moves.append((version, key[1], actor, reason))
         return before

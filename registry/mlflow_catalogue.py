@@ -3,66 +3,96 @@
 Foreign versions of the same registered model are left alone: only versions with a ``roost.digest`` tag are ours.
 """
 
-import logging
-import os
-import tempfile
+import errno
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
-from contracts.errors import IntegrityError, NotFound, Unavailable
-from contracts.ids import VersionId, VersionRef, parse_alias, parse_name
-from contracts.wire.worker import FaultDrill, GenerationDefaults
-from registry.catalogue import Registration, VersionRecord
-from registry.provenance.manifest import Manifest, make_manifest, verify_manifest
+from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
+from contracts.ids import CHALLENGER, CHAMPION, PREVIOUS, VersionId, VersionRef, parse_name
+from registry.aliases import AliasDesk
+from registry.catalogue import Registration, VersionPage, VersionRecord, VersionState
+from registry.journal import Journal
+from registry.mlflow_records import is_ours, make_tags, read_foreign, read_record
+from registry.mlflow_store import MlflowStore, local_path
+from registry.provenance.manifest import Manifest, ManifestFolder, make_manifest, verify_manifest
+from registry.provenance.signing import SignatureFolder
+from registry.safety.inspection import require_safe
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-EXPERIMENT = "roost"
 CONTENT = "content"
-QUIET_CLIENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "1",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
+MANIFEST_BESIDE = "manifest.json"
+PAGE = 1000
+WELL_KNOWN_ALIASES = (CHAMPION, CHALLENGER, PREVIOUS, "candidate")
 
 
 class MlflowCatalogue:
     """A catalogue whose versions are MLflow model versions, each with a run that holds its files.
 
-    ``manifests`` is our own folder: MLflow keeps bytes and tags, we keep what the bytes were when they came.
+    ``manifests`` is our own folder: MLflow keeps bytes and tags, we keep what the bytes were when they came. The
+    journal and the signatures lie beside it. With ``trusted_keys`` only versions signed by one of them are handed out.
     """
 
-    def __init__(self, tracking_uri: str, *, artifacts: Path, manifests: Path) -> None:
-        self._client = _connect(tracking_uri)
-        self._artifacts = artifacts
-        self._manifests = manifests
-        manifests.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self,
+        tracking_uri: str,
+        *,
+        artifacts: Path,
+        manifests: Path,
+        trusted_keys: "tuple[EllipticCurvePublicKey, ...]" = (),
+    ) -> None:
+        self._store = MlflowStore(tracking_uri, artifacts=artifacts, downloads=manifests.parent / "downloads")
+        self._manifests = ManifestFolder(manifests)
+        self._trusted_keys = trusted_keys
+        self.signatures = SignatureFolder(manifests.parent / "signatures")
+        self.journal = Journal(manifests.parent / "registry.db")
+        self.aliases = AliasDesk(self._store, self.journal)
 
     def register(self, model: str, registration: Registration) -> VersionRecord:
-        """Copy a directory into MLflow as the next version of ``model``; a failure leaves no version behind."""
+        """Copy a directory into MLflow as the next version of ``model``; a failure leaves no version behind.
+
+        Raises:
+            InvalidInput: when the directory holds what can't be a model's files.
+            NotPermitted: when it holds code, or formats that run code, and nobody waived that.
+            Unavailable: when there is no room, or MLflow does not answer.
+        """
         parse_name(model, "model")
         manifest = make_manifest(registration.directory)
-        _write_atomically(self._manifests / f"{_hex(manifest.digest)}.json", manifest.to_json())
-        run = self._client.create_run(self._experiment(), run_name=f"register {model}")
-        try:
-            self._client.log_artifacts(run.info.run_id, str(registration.directory), CONTENT)
-            self._ensure_model(model)
-            version = self._client.create_model_version(
-                name=model,
-                source=f"{run.info.artifact_uri}/{CONTENT}",
-                run_id=run.info.run_id,
-                tags=_tags(registration, manifest),
-                description=registration.description,
-            )
-        except BaseException:
-            self._client.set_terminated(run.info.run_id, status="FAILED")
-            raise
-        self._client.set_terminated(run.info.run_id)
-        return self.get(VersionRef(model, number=int(version.version)))
+        require_safe(registration.directory, manifest.digest, self.journal)
+        with _told_plainly(model):
+            self._manifests.keep(manifest)
+            run = self._store.client.create_run(self._store.experiment(), run_name=f"register {model}")
+            self._copy(run, registration.directory, manifest)
+            version = self._create(model, run, registration, manifest)
+            self._store.client.set_terminated(run.info.run_id)
+        return self.get(VersionRef(model, number=version.number))
+
+    def adopt(self, version: VersionId) -> VersionRecord:
+        """Make a version that somebody registered in MLflow ours, where it is, if it passes the same inspection.
+
+        Raises:
+            NotFound: when there is no such version.
+            NotPermitted, InvalidInput: as ``register``.
+        """
+        found = self._store.find(VersionRef(version.model, number=version.number))
+        if not is_ours(found):
+            location = self._store.locate(found.source)
+            directory = self._store.bring(location)
+            manifest = make_manifest(directory)
+            require_safe(directory, manifest.digest, self.journal)
+            with _told_plainly(version.model):
+                self._manifests.keep(manifest)
+                self.journal.pin(version, manifest.digest, location)
+                self._store.tag(version, make_tags(Registration(directory), manifest))
+        return self.get(VersionRef(version.model, number=version.number))
+
+    def run_directory(self, run: str, path: str = "") -> Path:
+        """Return a local directory with an artefact of an MLflow run, to be registered from there."""
+        return self._store.bring(self._store.run_location(run, path))
 
     def get(self, reference: VersionRef) -> VersionRecord:
         """Return the version that a number or an alias names.
@@ -70,162 +100,169 @@ class MlflowCatalogue:
         Raises:
             NotFound: when there is none, or it was not registered by Roost.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            if reference.alias is not None:
-                found = self._client.get_model_version_by_alias(reference.model, reference.alias)
-            else:
-                found = self._client.get_model_version(reference.model, str(reference.number))
-        except MlflowException as error:
-            raise _not_found(reference, error) from None
-        if "roost.digest" not in found.tags:
+        found = self._store.find(reference)
+        if not is_ours(found):
             raise NotFound(
-                f"{reference} is in MLflow but was not registered here", hint="register it: roost model register"
+                f"{reference} is in MLflow but was not registered here",
+                hint=f"adopt it: roost model register {found.name} --adopt {found.version}",
             )
-        return _record(found)
+        return read_record(found)
 
     def list_versions(self, model: str) -> list[VersionRecord]:
-        """Return our versions of a model, newest first.
+        """Return all our versions of a model, newest first.
 
         Raises:
             NotFound: when the model has none.
         """
         parse_name(model, "model")
-        found = self._client.search_model_versions(f"name = '{model}'", max_results=1000)
-        records = [_record(version) for version in found if "roost.digest" in version.tags]
+        records: list[VersionRecord] = []
+        page: str | None = None
+        while True:
+            found = self.search(model, page=page, size=PAGE)
+            records += found.versions
+            page = found.next_page
+            if page is None:
+                break
         if not records:
             raise NotFound(f"no versions of {model!r} are registered", hint="roost model register MODEL DIRECTORY")
-        return sorted(records, key=lambda record: -record.id.number)
+        return records
 
-    def fetch(self, version: VersionId) -> Path:
-        """Return the version's directory, every byte compared with its manifest just now.
+    def search(
+        self,
+        model: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        *,
+        page: str | None = None,
+        size: int = 100,
+    ) -> VersionPage:
+        """Return one page of versions, of a model or of all, that carry the given tags; foreign ones apart.
 
         Raises:
-            IntegrityError: when the bytes, or the manifest itself, are not what was registered.
+            InvalidInput: when ``size`` is not from 1 to 1000, or a tag can't be searched for.
+        """
+        if not 1 <= size <= PAGE:
+            raise InvalidInput(f"size: a page can't hold {size} versions", hint=f"give a number from 1 to {PAGE}")
+        found, following = self._store.search(model, tags or {}, page=page, size=size)
+        aliases = {name: self._aliases_by_number(name) for name in {version.name for version in found}}
+        for version in found:
+            version.aliases = aliases[version.name].get(int(version.version), [])
+        return VersionPage(
+            versions=tuple(read_record(version) for version in found if is_ours(version)),
+            foreign=tuple(read_foreign(version) for version in found if not is_ours(version)),
+            next_page=following,
+        )
+
+    def manifest(self, version: VersionId) -> Manifest:
+        """Return what a version's files were when it was registered.
+
+        Raises:
+            IntegrityError: when its manifest or its digest was changed.
         """
         record = self.get(VersionRef(version.model, number=version.number))
-        manifest = self._manifest(record.digest)
-        source = self._client.get_model_version(version.model, str(version.number)).source
-        directory = self._local_directory(source)
-        verify_manifest(directory, manifest)
-        return directory
+        pin = self.journal.find_pin(version)
+        if pin is not None and pin.digest != record.digest:
+            raise IntegrityError(
+                f"the digest of {version} was changed in MLflow: {record.digest}, registered as {pin.digest}",
+                hint=f"set its tag roost.digest back to {pin.digest}",
+            )
+        return self._manifests.read(record.digest)
 
-    def move_alias(self, version: VersionId, alias: str) -> VersionId | None:
-        """Point ``alias`` at ``version`` and read it back: MLflow's aliases are last-writer-wins.
+    def fetch(self, version: VersionId) -> Path:
+        """Return the version's directory, every byte compared with its manifest just now, then inspected.
 
         Raises:
-            Unavailable: when the alias points elsewhere afterwards.
+            IntegrityError: when the bytes, or the manifest itself, are not what was registered, or when trusted keys
+                were given and none of them signed it.
+            NotPermitted: when it holds what the rules refuse and nobody waived.
         """
-        alias = parse_alias(alias)
+        manifest = self.manifest(version)
+        if self._trusted_keys:
+            self.signatures.require(manifest, self._trusted_keys)
+        directory = self._directory(version)
+        verify_manifest(directory, manifest)
+        require_safe(directory, manifest.digest, self.journal)
+        return directory
+
+    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
+        """Point ``alias`` at ``version`` and return where it pointed before; see ``AliasDesk.move``.
+
+        Raises:
+            NotFound, Conflict, Unavailable: as there.
+        """
+        return self.aliases.move(version, alias, actor=actor, reason=reason)
+
+    def mark(self, version: VersionId, state: VersionState) -> None:
+        """Write down how far a version is in its life, for people who look into MLflow."""
         self.get(VersionRef(version.model, number=version.number))
-        before = self._alias_target(version.model, alias)
-        self._client.set_registered_model_alias(version.model, alias, str(version.number))
-        if self._alias_target(version.model, alias) != version:
-            raise Unavailable(f"alias {alias} of {version.model} was moved by somebody else", hint="try again")
-        return before
+        self._store.mark(version, state)
 
-    def _alias_target(self, model: str, alias: str) -> VersionId | None:
-        from mlflow.exceptions import MlflowException
+    def _aliases_by_number(self, model: str) -> dict[int, list[str]]:
+        """Ask for each alias by its name: MLflow's search leaves them out, and its model record loads all versions."""
+        pointing: dict[int, list[str]] = {}
+        for alias in {*WELL_KNOWN_ALIASES, *self.journal.aliases(model)}:
+            target = self._store.alias_target(model, alias)
+            if target is not None:
+                pointing.setdefault(target.number, []).append(alias)
+        return pointing
 
+    def _directory(self, version: VersionId) -> Path:
+        """Where we wrote that the bytes lie; MLflow's word counts only inside our own artefact folder."""
+        pin = self.journal.find_pin(version)
+        if pin is not None:
+            return self._store.bring(pin.location)
+        location = self._store.locate(self._store.find(VersionRef(version.model, number=version.number)).source)
+        local = local_path(location)
+        if local is not None and not local.is_relative_to(self._store.artifacts.resolve()):
+            raise IntegrityError(f"{location} lies outside the artefact folder", hint="register the version again")
+        return self._store.bring(location)
+
+    def _copy(self, run: Any, directory: Path, manifest: Manifest) -> None:
+        """Copy the files, and see that the copy is what was hashed; a failure takes the copy away again."""
+        client = self._store.client
         try:
-            found = self._client.get_model_version_by_alias(model, alias)
-        except MlflowException:
-            return None
-        return VersionId(model, int(found.version))
+            client.log_artifacts(run.info.run_id, str(directory), CONTENT)
+            client.log_text(run.info.run_id, manifest.to_json(), MANIFEST_BESIDE)
+            copy = local_path(f"{run.info.artifact_uri}/{CONTENT}")
+            if copy is not None:
+                verify_manifest(copy, manifest)
+        except BaseException:
+            left = local_path(run.info.artifact_uri)
+            if left is not None and left.is_relative_to(self._store.artifacts.resolve()):
+                shutil.rmtree(left, ignore_errors=True)
+            with suppress(Exception):
+                client.set_terminated(run.info.run_id, status="FAILED")
+            raise
 
-    def _manifest(self, digest: str) -> Manifest:
-        path = self._manifests / f"{_hex(digest)}.json"
-        if not path.is_file():
-            raise IntegrityError(f"there is no manifest for {digest}", hint="register the version again")
-        manifest = Manifest.from_json(path.read_text())
-        if manifest.digest != digest:
-            raise IntegrityError(f"the manifest of {digest} was changed", hint="register the version again")
-        return manifest
-
-    def _local_directory(self, source: str) -> Path:
-        """Resolve a version's source below our artefact folder; a remote store is downloaded by MLflow."""
-        parsed = urlparse(source)
-        if parsed.scheme in {"", "file"}:
-            directory = Path(unquote(parsed.path)).resolve()
-            if not directory.is_relative_to(self._artifacts.resolve()):
-                raise IntegrityError(f"{source} lies outside the artefact folder", hint="register the version again")
-            return directory
-        from mlflow.artifacts import download_artifacts
-
-        target = self._manifests.parent / "downloads"
-        target.mkdir(exist_ok=True)
-        return Path(download_artifacts(artifact_uri=source, dst_path=tempfile.mkdtemp(dir=target)))
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts.resolve().as_uri()))
-
-    def _ensure_model(self, model: str) -> None:
-        from mlflow.exceptions import MlflowException
-
+    def _create(self, model: str, run: Any, registration: Registration, manifest: Manifest) -> VersionId:
+        """Create the version with all its tags at once: this is the moment from which it exists."""
+        self._store.ensure_model(model)
+        location = f"{run.info.artifact_uri}/{CONTENT}"
+        created = self._store.client.create_model_version(
+            name=model,
+            source=location,
+            run_id=run.info.run_id,
+            tags=make_tags(registration, manifest),
+            description=registration.description,
+        )
+        version = VersionId(model, int(created.version))
         try:
-            self._client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+            self.journal.pin(version, manifest.digest, location)
+        except BaseException:
+            self._store.client.delete_model_version(model, str(version.number))
+            raise
+        return version
 
 
-def _connect(tracking_uri: str) -> "MlflowClient":
-    for name, value in QUIET_CLIENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+@contextmanager
+def _told_plainly(model: str) -> Iterator[None]:
+    """Turn a full disk, and an MLflow that does not answer, into errors that say what was not done."""
+    from mlflow.exceptions import MlflowException
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-
-
-def _tags(registration: Registration, manifest: Manifest) -> dict[str, str]:
-    tags = {
-        "roost.digest": manifest.digest,
-        "roost.size_bytes": str(manifest.size_bytes),
-        "roost.defaults": registration.defaults.model_dump_json(),
-        "roost.state": "registered",
-    }
-    if registration.parent is not None:
-        tags["roost.parent"] = str(registration.parent)
-    if registration.faults != FaultDrill():
-        tags["roost.faults"] = registration.faults.model_dump_json()
-    return tags
-
-
-def _record(version: Any) -> VersionRecord:
-    tags = version.tags
-    return VersionRecord(
-        id=VersionId(version.name, int(version.version)),
-        digest=tags["roost.digest"],
-        size_bytes=int(tags["roost.size_bytes"]),
-        created_s=version.creation_timestamp / 1000,
-        description=version.description or "",
-        parent=VersionId.parse(tags["roost.parent"]) if "roost.parent" in tags else None,
-        defaults=GenerationDefaults.model_validate_json(tags["roost.defaults"]),
-        faults=FaultDrill.model_validate_json(tags.get("roost.faults", "{}")),
-        aliases=tuple(sorted(version.aliases)),
-    )
-
-
-def _not_found(reference: VersionRef, error: Exception) -> NotFound | Unavailable:
-    code = getattr(error, "error_code", "")
-    if code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-        return NotFound(f"{reference} is not registered", hint=f"roost model list {reference.model}")
-    return Unavailable(f"MLflow did not answer for {reference}: {code or error}", hint="is the MLflow store there?")
-
-
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    try:
+        yield
+    except (OSError, MlflowException) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or "is full" in str(error)
+        raise Unavailable(
+            f"{model}: nothing was registered, " + ("the disk is full" if full else str(error)),
+            hint="make room and register again" if full else "is the MLflow store there?",
+        ) from error

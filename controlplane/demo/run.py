@@ -106,7 +106,7 @@ def _begin(system: System, spec: ServiceSpec, scenario: Scenario, stage: Stage) 
     record = _register(system, spec, scenario.champion, stage)
     system.world.fleet.start(worker_spec(system.world.catalogue, record.id))
     _await_ready(system, record.id)
-    system.world.catalogue.move_alias(record.id, CHAMPION)
+    system.world.catalogue.move_alias(record.id, CHAMPION, actor="demo", reason="the first version")
     system.world.desk.want(DesiredTraffic(spec, champion=record.id))
     if not system.world.desk.reconcile():
         raise Unavailable("the gateway took no routing table", hint=f"read {system.settings.logs / 'gateway.log'}")

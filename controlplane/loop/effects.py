@@ -39,11 +39,13 @@ class Effects:
         fleet: Fleet,
         desk: RoutingDesk,
         *,
+        rollout_id: str,
         warm_up_prompts: tuple[str, ...],
         notify: Callable[[Event], None],
     ) -> None:
         self._spec, self._catalogue, self._fleet, self._desk = spec, catalogue, fleet, desk
         self._warm_up_prompts, self._notify = warm_up_prompts, notify
+        self._actor = f"rollout/{rollout_id}"
         self.progress = Progress()
         self._told: set[str] = set()
         self._handlers: Mapping[ActionKind, Callable[[Action], None]] = {
@@ -93,13 +95,14 @@ class Effects:
 
     def _move_alias(self, action: Action) -> None:
         version = VersionId.parse(action.version)
-        before = self._catalogue.move_alias(version, CHAMPION)
+        before = self._catalogue.move_alias(version, CHAMPION, actor=self._actor, reason="every gate proven safe")
         if before is not None and before != version:
-            self._catalogue.move_alias(before, PREVIOUS)
+            self._catalogue.move_alias(before, PREVIOUS, actor=self._actor, reason=f"{version} took over")
         self.progress.alias_moved = True
 
     def _restore_alias(self, action: Action) -> None:
-        self._catalogue.move_alias(VersionId.parse(action.version), CHAMPION)
+        version = VersionId.parse(action.version)
+        self._catalogue.move_alias(version, CHAMPION, actor=self._actor, reason="harm proven after the promotion")
         self.progress.alias_moved = False
 
     def _retire_champion(self, action: Action) -> None:

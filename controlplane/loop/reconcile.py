@@ -64,6 +64,7 @@ class RolloutLoop:
             world.catalogue,
             world.fleet,
             world.desk,
+            rollout_id=self.rollout_id,
             warm_up_prompts=warm_up_prompts[: spec.rollout.warmup.prompts],
             notify=notify,
         )

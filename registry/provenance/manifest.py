@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
+import re
 import stat
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from contracts.errors import IntegrityError, InvalidInput
 
 CHUNK_BYTES = 1 << 20
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+IMMUTABLE = "register the new content as a new version; versions are immutable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +64,14 @@ class Manifest:
 
 
 def make_manifest(directory: Path) -> Manifest:
-    """Read every file below ``directory``.
+    """Hash every file below a directory; nothing is left out, ``.git`` and hidden files neither.
 
     Raises:
-        InvalidInput: when it isn't a directory, is empty, or holds a symbolic link or anything but plain files.
+        InvalidInput: when the directory is missing, is empty, or holds anything but plain files and folders with files.
     """
-    if directory.is_symlink() or not directory.is_dir():
-        raise InvalidInput(f"{directory} is not a directory", hint="give the folder that holds the model's files")
-    files = {}
-    for root, folders, names in os.walk(directory):
-        for name in sorted(folders + names):
-            path = Path(root, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                continue
-            relative = path.relative_to(directory).as_posix()
-            if not stat.S_ISREG(mode):
-                raise InvalidInput(
-                    f"{relative} is a link or a special file", hint="copy the file itself into the folder"
-                )
-            files[relative] = FileEntry(hash_file(path), path.stat().st_size)
+    files, empty = _read_tree(directory)
+    if empty:
+        raise InvalidInput(f"{empty[0]} is an empty folder", hint="remove it: a version is made of files")
     if not files:
         raise InvalidInput(f"{directory} holds no files", hint="give the folder that holds the model's files")
     return Manifest(files)
@@ -89,20 +81,97 @@ def verify_manifest(directory: Path, manifest: Manifest) -> None:
     """Compare a directory with its manifest, byte for byte.
 
     Raises:
-        IntegrityError: naming the files that were changed, are missing or were added.
+        IntegrityError: naming the files that were changed, are missing or were added (links and empty folders too).
     """
-    found = make_manifest(directory).files
+    try:
+        found, empty = _read_tree(directory)
+    except InvalidInput as error:
+        raise IntegrityError(
+            f"{directory.name} differs from what was registered (added or missing: {error.message})", hint=IMMUTABLE
+        ) from None
     differing = {
         "changed": sorted(path for path in found.keys() & manifest.files.keys() if found[path] != manifest.files[path]),
         "missing": sorted(manifest.files.keys() - found.keys()),
-        "added": sorted(found.keys() - manifest.files.keys()),
+        "added": sorted(found.keys() - manifest.files.keys()) + empty,
     }
     told = [f"{what}: {', '.join(paths[:5])}" for what, paths in differing.items() if paths]
     if told:
-        raise IntegrityError(
-            f"{directory.name} differs from what was registered ({'; '.join(told)})",
-            hint="register the new content as a new version; versions are immutable",
-        )
+        raise IntegrityError(f"{directory.name} differs from what was registered ({'; '.join(told)})", hint=IMMUTABLE)
+
+
+def _read_tree(directory: Path) -> tuple[dict[str, FileEntry], list[str]]:
+    """Hash the files below a directory, and name the folders that hold nothing."""
+    if directory.is_symlink() or not directory.is_dir():
+        raise InvalidInput(f"{directory} is not a directory", hint="give the folder that holds the model's files")
+    files, empty = {}, []
+    for root, folders, names in os.walk(directory, onerror=_refuse_unreadable):
+        relative_root = Path(root).relative_to(directory)
+        if not folders and not names and Path(root) != directory:
+            empty.append(f"{relative_root.as_posix()}/")
+        for name in sorted(folders + names):
+            path, relative = Path(root, name), (relative_root / name).as_posix()
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            if not stat.S_ISREG(mode):
+                raise InvalidInput(
+                    f"{relative} is a link or a special file", hint="copy the file itself into the folder"
+                )
+            try:
+                relative.encode()
+                files[relative] = FileEntry(hash_file(path), path.stat().st_size)
+            except UnicodeEncodeError:
+                raise InvalidInput(f"{relative!a} is not a name in UTF-8", hint="rename the file") from None
+            except OSError as error:
+                _refuse_unreadable(error)
+    return files, sorted(empty)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise InvalidInput(f"{error.filename} can't be read: {error.strerror}", hint="mend its permissions") from None
+
+
+class ManifestFolder:
+    """Where manifests are kept, by digest, so that each vouches for itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, manifest: Manifest) -> Path:
+        """Write a manifest and return its path; written whole or not at all."""
+        path = self._path(manifest.digest)
+        with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as file:
+            try:
+                file.write(manifest.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+        return Path(file.name).replace(path)
+
+    def read(self, digest: str) -> Manifest:
+        """Return the manifest with a digest.
+
+        Raises:
+            IntegrityError: when it is missing, or is not what it was.
+        """
+        path = self._path(digest)
+        if not path.is_file():
+            raise IntegrityError(f"there is no manifest for {digest}", hint="register the version again")
+        try:
+            manifest = Manifest.from_json(path.read_text())
+        except (InvalidInput, UnicodeDecodeError):
+            manifest = Manifest({})
+        if manifest.digest != digest:
+            raise IntegrityError(f"the manifest of {digest} was changed", hint="register the version again")
+        return manifest
+
+    def _path(self, digest: str) -> Path:
+        if not DIGEST.fullmatch(digest):
+            raise IntegrityError(f"{digest!r} is not a digest", hint="register the version again")
+        return self._folder / f"{digest.removeprefix('sha256:')}.json"
 
 
 def hash_file(path: Path) -> str:

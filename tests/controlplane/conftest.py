@@ -159,7 +159,7 @@ class Bench:
         self.desk = RoutingDesk(self.traffic, self.fleet)
         self.champion = self.catalogue.register("m", Registration(folder)).id
         self.challenger = self.catalogue.register("m", Registration(folder)).id
-        self.catalogue.move_alias(self.champion, CHAMPION)
+        self.catalogue.move_alias(self.champion, CHAMPION, actor="test", reason="the first")
         self.fleet.start(worker_spec(self.catalogue, self.champion))
         self.desk.want(DesiredTraffic(self.spec, champion=self.champion))
         self.desk.reconcile()

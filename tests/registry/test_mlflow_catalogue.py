@@ -12,25 +12,6 @@ from registry.catalogue import Registration
 from registry.mlflow_catalogue import MlflowCatalogue
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def catalogue(home: Path) -> MlflowCatalogue:
-    return MlflowCatalogue(f"sqlite:///{home}/mlflow.db", artifacts=home / "artifacts", manifests=home / "manifests")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    directory = tmp_path / "pipeline"
-    (directory / "unet").mkdir(parents=True)
-    (directory / "model_index.json").write_text("{}")
-    (directory / "unet" / "weights.safetensors").write_bytes(bytes(range(256)))
-    return directory
-
-
 def test_a_directory_becomes_a_version_with_its_defaults_and_lineage(catalogue: MlflowCatalogue, model: Path) -> None:
     first = catalogue.register("lineage", Registration(model, description="the first"))
     defaults = GenerationDefaults(num_inference_steps=4, guidance_scale=1.0, height=32, width=64)
@@ -80,11 +61,11 @@ def test_a_changed_manifest_is_noticed(catalogue: MlflowCatalogue, home: Path, m
 def test_an_alias_moves_and_tells_where_it_pointed(catalogue: MlflowCatalogue, model: Path) -> None:
     first = catalogue.register("aliased", Registration(model)).id
     second = catalogue.register("aliased", Registration(model)).id
-    assert catalogue.move_alias(first, "champion") is None
-    assert catalogue.move_alias(second, "Champion") == first
+    assert catalogue.move_alias(first, "champion", actor="test", reason="a test") is None
+    assert catalogue.move_alias(second, "Champion", actor="test", reason="a test") == first
     assert catalogue.get(VersionRef.parse("aliased@champion")).id == second
     with pytest.raises(NotFound):
-        catalogue.move_alias(VersionId("aliased", 9), "champion")
+        catalogue.move_alias(VersionId("aliased", 9), "champion", actor="test", reason="a test")
     assert catalogue.get(VersionRef.parse("aliased@champion")).id == second
 
 

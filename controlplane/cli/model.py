@@ -1,0 +1,380 @@
+"""``roost model``: the versions in the registry, their aliases and signatures."""
+
+import getpass
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from contracts.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from contracts.ids import VersionId
+    from registry.catalogue import VersionRecord
+    from registry.mlflow_catalogue import MlflowCatalogue
+
+app = typer.Typer(help="Register versions, move their aliases, sign and verify them.", no_args_is_help=True)
+Home = Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
+Actor = Annotated[str, typer.Option(help="Who does it; by default the user of this machine.", envvar="ROOST_ACTOR")]
+Reason = Annotated[str, typer.Option(help="Why; it stays in the history.")]
+Reference = Annotated[str, typer.Argument(help="MODEL@NUMBER or MODEL@ALIAS.")]
+Model = Annotated[str, typer.Argument(help="The registered model.")]
+HOME = Path(".roost")
+
+
+@app.command("list")
+def list_(
+    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    *,
+    tag: Annotated[list[str] | None, typer.Option(help="Only versions with this tag: roost.state=champion.")] = None,
+    page: Annotated[str | None, typer.Option(help="The page after this token.")] = None,
+    size: Annotated[int, typer.Option(help="Versions per page, at most 1000.")] = 50,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """List versions, newest first; those that others registered in the same MLflow are told apart."""
+    from contracts.ids import parse_name
+    from contracts.units import format_bytes
+
+    tags = dict(_read_tag(text) for text in tag or ())
+    found = _open(home).search(model and parse_name(model, "model"), tags, page=page, size=size)
+    rows = [_row(record) for record in found.versions]
+    foreign = [{"version": str(f.id), "aliases": list(f.aliases), "created": _when(f.created_s)} for f in found.foreign]
+    if as_json:
+        _print_json({"versions": rows, "foreign": foreign, "next_page": found.next_page})
+        return
+    table = [
+        [r["version"], r["state"], ",".join(r["aliases"]), format_bytes(r["size_bytes"]), r["created"]] for r in rows
+    ]
+    table += [[f["version"], "foreign", ",".join(f["aliases"]), "", f["created"]] for f in foreign]
+    _print_table(["VERSION", "STATE", "ALIASES", "SIZE", "REGISTERED"], table)
+    if found.next_page:
+        typer.echo(f"more: --page {found.next_page}", err=True)
+
+
+@app.command()
+def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> None:
+    """Show all that is known of one version."""
+    from contracts.ids import VersionRef
+    from contracts.units import format_bytes
+    from registry.comparison import trace_line
+
+    catalogue = _open(home)
+    record = catalogue.get(VersionRef.parse(reference))
+    row = _row(record) | {
+        "defaults": record.defaults.model_dump(mode="json"),
+        "lineage": asdict(record.lineage),
+        "ancestors": [str(version) for version in trace_line(catalogue, record)[1:]],
+        "signed_by": catalogue.signatures.signers(catalogue.manifest(record.id)),
+        "waivers": [asdict(waiver) for waiver in catalogue.journal.waivers(record.digest)],
+        "stray_aliases": catalogue.aliases.strays(record.id.model),
+    }
+    if as_json:
+        _print_json(row)
+        return
+    for name, value in row.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        typer.echo(f"{name:<14} {format_bytes(record.size_bytes) if name == 'size_bytes' else text}")
+
+
+@app.command()
+def compare(one: Reference, other: Reference, home: Home = HOME, as_json: AsJson = False) -> None:
+    """Tell what changes from one version to another: files, size, defaults, origin."""
+    from contracts.ids import VersionRef
+    from registry.comparison import compare_versions
+
+    found = compare_versions(_open(home), VersionRef.parse(one), VersionRef.parse(other))
+    row: dict[str, Any] = {
+        "one": str(found.one.id),
+        "other": str(found.other.id),
+        "same_content": found.same_content,
+        "common_ancestor": str(found.common_ancestor) if found.common_ancestor else None,
+        "growth_bytes": found.growth_bytes,
+        "changed": list(found.changed),
+        "added": list(found.added),
+        "removed": list(found.removed),
+        "settings": {name: list(values) for name, values in found.settings.items()},
+    }
+    if as_json:
+        _print_json(row)
+        return
+    for name, value in row.items():
+        typer.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+@app.command()
+def register(
+    model: Model,
+    directory: Annotated[Path | None, typer.Argument(help="The folder with the model's files.")] = None,
+    *,
+    run: Annotated[str | None, typer.Option(help="Register an artefact of this MLflow run instead.")] = None,
+    path: Annotated[str, typer.Option(help="The artefact's path in the run.")] = "",
+    adopt: Annotated[int | None, typer.Option(help="Adopt this version that somebody registered in MLflow.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
+    parent: Annotated[str | None, typer.Option(help="The version it was made from.")] = None,
+    description: Annotated[str, typer.Option(help="A sentence for people.")] = "",
+    recipe: Annotated[str, typer.Option(help="What made it from its parent.")] = "",
+    base_model: Annotated[str, typer.Option(help="What it was trained from.")] = "",
+    data: Annotated[str, typer.Option(help="What it was trained on.")] = "",
+    code_revision: Annotated[str, typer.Option(help="The revision of the training code.")] = "",
+    actor: Actor = "",
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Make a folder, a run's artefact or a version of MLflow's own a version here; inspected first."""
+    from contracts.ids import VersionId, VersionRef, parse_name
+    from contracts.units import format_bytes
+
+    if sum(given is not None for given in (directory, run, adopt)) != 1:
+        raise InvalidInput("directory: name one folder, or --run, or --adopt", hint="roost model register MODEL FOLDER")
+    from registry.catalogue import Lineage, Registration
+
+    catalogue = _open(home, create=True)
+    if adopt is not None:
+        if parent or description or recipe or base_model or data or code_revision:
+            raise InvalidInput("adopt: what is adopted keeps MLflow's words", hint="leave out --parent and the like")
+        record = catalogue.adopt(VersionId(parse_name(model, "model"), adopt))
+    else:
+        registration = Registration(
+            directory or catalogue.run_directory(run or "", path),
+            description=description,
+            parent=catalogue.get(VersionRef.parse(parent)).id if parent else None,
+            lineage=Lineage(recipe, base_model, data, run or "", code_revision),
+        )
+        record = catalogue.register(model, registration)
+    if alias is not None:
+        _point(catalogue, record.id, alias, actor=_who(actor), reason="registered", expected=None)
+        record = catalogue.get(VersionRef(model, number=record.id.number))
+    if as_json:
+        _print_json(_row(record))
+    else:
+        typer.echo(f"{record.id}  {format_bytes(record.size_bytes)}  {record.digest}")
+
+
+@app.command()
+def alias(
+    reference: Reference,
+    name: Annotated[str, typer.Argument(help="champion, challenger, champion-LANE, ...")],
+    *,
+    expect: Annotated[str | None, typer.Option(help="Only if it points at this version now.")] = None,
+    reason: Reason = "",
+    actor: Actor = "",
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version; ``previous`` follows a champion."""
+    from contracts.ids import VersionRef
+
+    catalogue = _open(home)
+    version = catalogue.get(VersionRef.parse(reference)).id
+    before = _point(catalogue, version, name, actor=_who(actor), reason=reason, expected=expect)
+    row = {"alias": name, "from": str(before) if before else None, "to": str(version)}
+    if as_json:
+        _print_json(row)
+    else:
+        typer.echo(f"{name}: {row['from'] or 'nothing'} → {version}")
+
+
+@app.command()
+def undo(
+    model: Model,
+    *,
+    name: Annotated[str, typer.Option("--alias", help="Which alias.")] = "champion",
+    reason: Reason = "",
+    actor: Actor = "",
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Point the champion back at the version before; again, and it goes back further."""
+    before, after = _open(home).aliases.undo(model, name, actor=_who(actor), reason=reason or "undo")
+    if as_json:
+        _print_json({"alias": name, "from": str(before), "to": str(after)})
+    else:
+        typer.echo(f"{name}: {before} → {after}")
+
+
+@app.command()
+def reconcile(
+    model: Model,
+    name: Annotated[str, typer.Argument(help="The alias that was moved outside Roost.")],
+    *,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Take it as it is in MLflow.")] = False,
+    revert: Annotated[bool, typer.Option("--revert", help="Put it back.")] = False,
+    reason: Reason = "",
+    actor: Actor = "",
+    home: Home = HOME,
+) -> None:
+    """Settle an alias that somebody moved in MLflow itself."""
+    if adopt == revert:
+        raise InvalidInput("adopt: choose one of --adopt and --revert", hint="--adopt keeps what stands in MLflow")
+    choice: Literal["adopt", "revert"] = "adopt" if adopt else "revert"
+    now = _open(home).aliases.reconcile(model, name, choice, actor=_who(actor), reason=reason or choice)
+    typer.echo(f"{name} of {model}: {now or 'nothing'}")
+
+
+@app.command()
+def history(
+    model: Model,
+    name: Annotated[str | None, typer.Option("--alias", help="Only this alias.")] = None,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Tell who pointed which alias where, when and why, oldest first."""
+    moves = _open(home).aliases.history(model, name)
+    rows = [
+        {
+            "at": _when(move.at_s),
+            "alias": move.alias,
+            "kind": move.kind,
+            "from": str(move.origin) if move.origin else None,
+            "to": str(move.target) if move.target else None,
+            "actor": move.actor,
+            "reason": move.reason,
+        }
+        for move in moves
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        ["AT", "ALIAS", "WHAT", "FROM", "TO", "WHO", "WHY"], [[value or "–" for value in row.values()] for row in rows]
+    )
+
+
+@app.command()
+def verify(
+    reference: Reference,
+    key: Annotated[list[Path] | None, typer.Option(help="Require a signature by this public key.")] = None,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of a version again: against its manifest, the rules and, with --key, its signature."""
+    from contracts.ids import VersionRef
+    from registry.provenance.keys import load_public_key
+
+    catalogue = _open(home)
+    keys = [load_public_key(path) for path in key or ()]
+    record = catalogue.get(VersionRef.parse(reference))
+    catalogue.fetch(record.id)
+    manifest = catalogue.manifest(record.id)
+    signer = catalogue.signatures.require(manifest, keys) if keys else None
+    if as_json:
+        _print_json(
+            {"version": str(record.id), "digest": record.digest, "files": len(manifest.files), "signer": signer}
+        )
+        return
+    signed = f", signed by {signer}" if signer else ", no signature was asked for"
+    typer.echo(f"{record.id}: {len(manifest.files)} files as registered, {record.digest}{signed}")
+
+
+@app.command()
+def keygen(path: Annotated[Path, typer.Argument(help="Where to write the private key; .pub is added.")]) -> None:
+    """Make a signing key (EC P-256): the private half for its owner only, the public half beside it."""
+    from registry.provenance.keys import generate_key
+
+    typer.echo(f"{path}: keep it secret\n{generate_key(path)}: give it to those who verify")
+
+
+@app.command()
+def sign(
+    reference: Reference,
+    key: Annotated[Path, typer.Option(help="The private key.")],
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a version as it was registered, after its bytes were read again."""
+    from contracts.ids import VersionRef
+    from registry.provenance.keys import key_id, load_private_key
+
+    private = load_private_key(key)
+    catalogue = _open(home)
+    record = catalogue.get(VersionRef.parse(reference))
+    catalogue.fetch(record.id)
+    bundle = catalogue.signatures.sign(catalogue.manifest(record.id), str(record.id), private)
+    row = {"version": str(record.id), "signer": key_id(private.public_key()), "bundle": str(bundle)}
+    if as_json:
+        _print_json(row)
+    else:
+        typer.echo(f"{record.id} signed by {row['signer']}: {bundle}")
+
+
+@app.command()
+def waive(
+    digest: Annotated[str, typer.Argument(help="The digest that the refusal named: sha256:…")],
+    reason: Annotated[str, typer.Option(help="Why this content may be used; it stays for ever.")],
+    actor: Actor = "",
+    home: Home = HOME,
+) -> None:
+    """Let content with this digest pass although it holds code; broken files can't be waived."""
+    from registry.provenance.manifest import DIGEST
+
+    if not DIGEST.fullmatch(digest):
+        raise InvalidInput(f"digest: {digest!r} is none", hint="copy it from the refusal: sha256: and 64 hex digits")
+    _open(home, create=True).journal.write_waiver(digest, actor=_who(actor), reason=reason)
+    typer.echo(f"{digest} waived by {_who(actor)}")
+
+
+def _open(home: Path, *, create: bool = False) -> "MlflowCatalogue":
+    from controlplane.settings import Settings
+
+    settings = Settings(home)
+    if not create and not home.is_dir():
+        raise NotFound(f"there is no registry at {home}", hint="name the folder with --home, or register something")
+    from registry.mlflow_catalogue import MlflowCatalogue
+
+    home.mkdir(parents=True, exist_ok=True)
+    return MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+
+
+def _point(
+    catalogue: "MlflowCatalogue", version: "VersionId", name: str, *, actor: str, reason: str, expected: str | None
+) -> "VersionId | None":
+    from contracts.ids import VersionRef
+    from registry.aliases import Expectation, is_champion
+
+    wanted = catalogue.get(VersionRef.parse(expected)).id if expected is not None else Expectation.ANYWHERE
+    point = catalogue.aliases.crown if is_champion(name.lower()) else catalogue.aliases.move
+    return point(version, name, actor=actor, reason=reason, expected=wanted)
+
+
+def _who(actor: str) -> str:
+    return actor or getpass.getuser()
+
+
+def _read_tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"tag: {text!r} has no value", hint="write KEY=VALUE: roost.state=champion")
+    return key, value
+
+
+def _row(record: "VersionRecord") -> dict[str, Any]:
+    return {
+        "version": str(record.id),
+        "digest": record.digest,
+        "size_bytes": record.size_bytes,
+        "created": _when(record.created_s),
+        "state": record.state.value,
+        "aliases": list(record.aliases),
+        "parent": str(record.parent) if record.parent else None,
+        "description": record.description,
+    }
+
+
+def _when(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print columns as wide as their widest cell; ids are never cut."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

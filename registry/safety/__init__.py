@@ -1,0 +1,1 @@
+"""What may be registered and loaded: decided by reading, never by loading."""
