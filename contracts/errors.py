@@ -72,8 +72,8 @@ class IntegrityError(RoostError):
 class Problem:
     """One mistake in a document.
 
-    ``path`` is where (``rollout.alpha``), ``value`` what stands there, ``message`` what is wrong and ``remedy``
-    what to write instead.
+    ``path`` is where (``rollout.alpha``, empty for the document as a whole), ``value`` what stands there, ``message``
+    what is wrong and ``remedy`` what to write instead.
     """
 
     path: str
@@ -84,7 +84,8 @@ class Problem:
     def __str__(self) -> str:
         shown = "" if self.value is None else f" (got {self.value!r})"
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.path}: {self.message}{shown}{remedy}"
+        where = f"{self.path}: " if self.path else ""
+        return f"{where}{self.message}{shown}{remedy}"
 
 
 class SpecError(InvalidInput):

@@ -62,8 +62,9 @@ def load_service_spec(text: str, subject: str = "service spec") -> ServiceSpec:
         return ServiceSpec.model_validate(document, context={WRITTEN_BY_HAND: True})
     except ValidationError as error:
         dangling = _dangling_in(document)
-        # A spec that is wrong only as a whole has dangling references, which are told one by one instead.
-        told = [problem for problem in describe_problems(error, ServiceSpec, document) if problem.path]
+        problems = describe_problems(error, ServiceSpec, document)
+        # What is wrong with the spec as a whole is dangling references, if there are any: told one by one instead.
+        told = [problem for problem in problems if problem.path or not dangling]
         raise SpecError(subject, told + dangling) from None
 
 

@@ -10,7 +10,7 @@ from contracts.ids import Name
 from contracts.model import Frozen
 from contracts.specs.rollout import RolloutSpec
 from contracts.specs.slo import LatencySlo, Slo
-from contracts.units import ByteSize, Duration, Fraction
+from contracts.units import Duration, Fraction
 
 
 class LaneLatency(Frozen):
@@ -84,13 +84,11 @@ class StickyKey(StrEnum):
 
 
 class Limits(Frozen):
-    """What one request may ask for, and what one worker may use."""
+    """What one request may ask for, and how long one attempt may take."""
 
     max_prompt_chars: Annotated[int, Field(ge=1)] = 2000
     max_pixels: Annotated[int, Field(ge=1)] = 2048 * 2048
-    max_steps: Annotated[int, Field(ge=1)] = 100
     timeout: Annotated[Duration, Field(gt=0)] = 30.0
-    worker_memory: ByteSize | None = None
 
 
 class ServiceSpec(Frozen):
@@ -114,14 +112,25 @@ class ServiceSpec(Frozen):
             raise ValueError("; ".join(f"{path}: no lane is called {name!r}" for path, name in dangling))
         return self
 
+    @model_validator(mode="after")
+    def _objectives_have_their_own_names(self) -> "ServiceSpec":
+        for name in self.lane_objectives():
+            if name in self.slos:
+                raise ValueError(f"slos.{name}: a lane's latency objective has this name already")
+        return self
+
     def objectives(self) -> dict[str, Slo]:
         """Return every objective that gates a rollout: those declared, and ``latency-LANE`` for each lane with one."""
         lanes = {
-            f"latency-{name}": LatencySlo(objective=lane.latency.objective, threshold=lane.latency.threshold)
-            for name, lane in self.lanes.items()
-            if lane.latency is not None
+            name: LatencySlo(objective=latency.objective, threshold=latency.threshold)
+            for name, lane in self.lane_objectives().items()
+            if (latency := self.lanes[lane].latency) is not None
         }
         return {**self.slos, **lanes}
+
+    def lane_objectives(self) -> dict[str, str]:
+        """Return the lane behind each ``latency-LANE`` objective, which counts that lane's attempts only."""
+        return {f"latency-{name}": name for name, lane in self.lanes.items() if lane.latency is not None}
 
 
 def dangling_lanes(lanes: Iterable[str], routes: list[tuple[str, str]], fallback: str | None) -> list[tuple[str, str]]:

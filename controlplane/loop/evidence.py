@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
-from contracts.specs.slo import AvailabilitySlo, LatencySlo, ScoreSlo, Slo
+from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
 from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch, TelemetryReply
 from evaluation.scorers.port import Score, Scorer
 from rollout.evidence.counts import Tally
@@ -59,11 +59,16 @@ class EvidenceDesk:
         samples = [sample for sample in reply.samples if sample.service == self._spec.service]
         rows = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
         counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
-        counts = {name: _arms_tick(name, slo, rows, champion, challenger) for name, slo in counted.items()}
+        lanes = self._spec.lane_objectives()
+        counts = {
+            name: _arms_tick(name, slo, _of_lane(rows, lanes.get(name)), champion, challenger)
+            for name, slo in counted.items()
+        }
         slices = {
             name: {
-                lane: _arms_tick(name, slo, [row for row in rows if row.lane == lane], champion, challenger)
+                lane: _arms_tick(name, slo, _of_lane(rows, lane), champion, challenger)
                 for lane in sliced_lanes(self._spec)
+                if lanes.get(name, lane) == lane
             }
             for name, slo in counted.items()
         }
@@ -97,6 +102,11 @@ def sliced_lanes(spec: ServiceSpec) -> tuple[str, ...]:
     return tuple(spec.lanes) if len(spec.lanes) > 1 else ()
 
 
+def _of_lane(rows: Sequence[AttemptCounts], lane: str | None) -> Sequence[AttemptCounts]:
+    """Return a lane's rows, all of them when no lane is named."""
+    return rows if lane is None else [row for row in rows if row.lane == lane]
+
+
 def _arms_tick(
     name: str, slo: Slo, rows: Sequence[AttemptCounts], champion: VersionId, challenger: VersionId
 ) -> ArmsTick:
@@ -107,15 +117,10 @@ def _arms_tick(
 
 
 def _tally(name: str, slo: Slo, rows: Iterable[AttemptCounts]) -> Tally:
-    """Count one arm under one objective; a lane's own latency objective reads that lane's attempts only."""
+    """Count one arm under one objective."""
     bad = total = 0
     for row in rows:
-        if isinstance(slo, LatencySlo):
-            if name.startswith("latency-") and name != f"latency-{row.lane}":
-                continue
-            bad += row.slow.get(name, 0)
-        elif isinstance(slo, AvailabilitySlo):
-            bad += row.n_bad
+        bad += row.slow.get(name, 0) if isinstance(slo, LatencySlo) else row.n_bad
         total += row.total
     return Tally(bad, total)
 

@@ -79,15 +79,16 @@ class RoutingDesk:
             fallback=spec.fallback,
             limits=spec.limits,
             endpoints={
-                str(version): self._endpoints(version)
+                str(version): self._endpoints(spec, version)
                 for version in [desired.champion] + ([split.challenger] if split is not None else [])
             },
             score_sample=max(samples, default=0.0),
             latency_thresholds_s={n: s.threshold for n, s in objectives.items() if isinstance(s, LatencySlo)},
         )
 
-    def _endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
+    def _endpoints(self, spec: ServiceSpec, version: VersionId) -> tuple[Endpoint, ...]:
         """Return a version's endpoints; when all have gone, the last known: their failures are counted, not hidden."""
         found = self._fleet.endpoints(version) or self._last_endpoints.get(version, ())
         self._last_endpoints[version] = found
-        return found
+        most = max((lane.max_concurrency for lane in spec.lanes.values()), default=1)
+        return tuple(endpoint.model_copy(update={"max_concurrency": most}) for endpoint in found)

@@ -106,10 +106,10 @@ class Gateway:
         """Cut the tick and hand over what is not acknowledged; asking again changes nothing that was counted."""
         if not self._from_control_plane(request):
             return _error(401, "not-permitted", "the control token is missing or wrong", "")
-        acknowledged = request.query_params.get("acknowledged", "-1")
+        acknowledged = request.query_params.get("acknowledged", "")
         table = self._table.current
         self._counter.cut(table.revision if table else 0)
-        sequence = int(acknowledged) if acknowledged.lstrip("-").isdigit() else -1
+        sequence = int(acknowledged) if acknowledged.isascii() and acknowledged.isdigit() else -1
         reply = self._counter.reply(request.query_params.get("boot"), sequence)
         content = await asyncio.to_thread(reply.model_dump_json)
         return Response(content, media_type="application/json")

@@ -12,7 +12,7 @@ from contracts.wire.worker import GenerateRequest
 from serving.gateway.counting import AttemptKey, Counter
 from serving.gateway.fallback import RetryBudget, deserves_fallback
 from serving.gateway.intake import Intake
-from serving.gateway.replicas import Attempt, Replicas
+from serving.gateway.replicas import Attempt, LaneSlot, Replicas
 from serving.gateway.split import goes_to_challenger, is_mirrored, is_sampled
 
 
@@ -64,8 +64,10 @@ class Dispatcher:
         self, intake: Intake, version: VersionId, lane: str, generate: GenerateRequest, *, mirrored: bool = False
     ) -> Attempt:
         routes = intake.routes
+        settings = routes.lanes.get(lane)
+        slot = LaneSlot(lane, settings.max_concurrency if settings is not None else 1)
         attempt = await self._replicas.attempt(
-            version, _endpoints(routes, version), generate, timeout_s=routes.limits.timeout
+            version, _endpoints(routes, version), generate, slot, timeout_s=routes.limits.timeout
         )
         key = AttemptKey(routes.service, version, attempt.replica, lane, mirrored)
         self._counter.count_attempt(key, attempt.latency_s, attempt.failure, routes.latency_thresholds_s)
@@ -93,7 +95,8 @@ class Dispatcher:
             return answer
         version, lane, generate = _second_chance(intake, fallback)
         asked_before = (version, generate) == (failed.version, intake.generate)
-        if asked_before or not self._budgets[intake.routes.service].take():
+        budget = self._budgets.get(intake.routes.service)
+        if asked_before or budget is None or not budget.take():
             return answer
         return Answer(intake, await self._attempt(intake, version, lane, generate), fell_back_from=failed)
 

@@ -26,6 +26,14 @@ class Attempt:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LaneSlot:
+    """The lane of a request, and how many of that lane's requests one replica may have at once."""
+
+    lane: str
+    max_concurrency: int
+
+
 class Replica:
     """One worker as the gateway sees it: how many requests it has, and how many it may have at once."""
 
@@ -33,10 +41,12 @@ class Replica:
         self.endpoint = endpoint
         self.outstanding = 0
         self._slots = asyncio.Semaphore(endpoint.max_concurrency)
+        self._lane_slots: dict[LaneSlot, asyncio.Semaphore] = {}
 
-    async def ask(self, session: aiohttp.ClientSession, request: GenerateRequest) -> tuple[bytes, int]:
-        """Wait for a free slot, ask, and return the body with the HTTP status."""
+    async def ask(self, session: aiohttp.ClientSession, request: GenerateRequest, slot: LaneSlot) -> tuple[bytes, int]:
+        """Wait for a free slot of the lane and of the replica, ask, and return the body with the HTTP status."""
         async with (
+            self._lane_slots.setdefault(slot, asyncio.Semaphore(slot.max_concurrency)),
             self._slots,
             session.post(
                 f"{self.endpoint.url}/generate",
@@ -68,7 +78,13 @@ class Replicas:
         return any(self._replica(e).outstanding < e.max_concurrency for e in endpoints)
 
     async def attempt(
-        self, version: VersionId, endpoints: tuple[Endpoint, ...], request: GenerateRequest, timeout_s: float
+        self,
+        version: VersionId,
+        endpoints: tuple[Endpoint, ...],
+        request: GenerateRequest,
+        slot: LaneSlot,
+        *,
+        timeout_s: float,
     ) -> Attempt:
         """Ask the least busy replica of a version once; a failure is a result, not an exception."""
         if not endpoints:
@@ -82,7 +98,7 @@ class Replicas:
         replica.outstanding += 1
         try:
             async with asyncio.timeout(timeout_s):
-                body, status = await replica.ask(self._session, request)
+                body, status = await replica.ask(self._session, request, slot)
         except TimeoutError:
             failure, message = FailureReason.TIMEOUT, f"no answer within {timeout_s:.3g} s"
             return Attempt(version, name, time.perf_counter() - start_s, failure=failure, message=message)

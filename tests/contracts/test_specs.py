@@ -61,6 +61,11 @@ def test_a_lane_with_a_latency_objective_gates_a_rollout() -> None:
     assert set(objectives) == {"availability", "typography", "latency-draft", "latency-final"}
 
 
+def test_an_objective_can_not_take_the_name_of_a_lanes_own() -> None:
+    found = problems(EXAMPLE.replace("slos:", "slos:\n  latency-draft: {objective: 90%, threshold: 1s}"))
+    assert any("latency-draft" in message for message in found.values())
+
+
 def test_json_round_trip_is_exact() -> None:
     spec = load_service_spec(EXAMPLE)
     assert ServiceSpec.model_validate_json(spec.model_dump_json()) == spec

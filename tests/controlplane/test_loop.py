@@ -101,7 +101,7 @@ def test_scores_that_never_come_are_no_data_and_not_a_pass(bench: Bench) -> None
 def test_rollback_needs_no_catalogue(bench: Bench) -> None:
     bench.run(until=lambda d: d.weight > 0.1)
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise AssertionError("the catalogue was asked")
 
     bench.catalogue.get = bench.catalogue.fetch = bench.catalogue.move_alias = broken  # type: ignore[assignment]
@@ -117,10 +117,10 @@ def test_a_version_that_can_not_load_fails_and_never_gets_traffic(bench: Bench) 
 
 
 def test_an_alias_that_can_not_be_moved_leaves_traffic_on_the_proven_version(bench: Bench) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise NotPermitted("the alias is frozen")
 
-    bench.catalogue.move_alias = refuse  # type: ignore[assignment]
+    bench.catalogue.move_alias = refuse  # type: ignore[method-assign]
     decision = bench.run(until=lambda d: d.state.phase is Phase.FAILED)
     assert decision.weight == 1.0
     assert "the alias is frozen" in decision.reason.sentence
