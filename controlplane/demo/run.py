@@ -56,6 +56,8 @@ def run_demo(scenario: Scenario, *, rate: float | None = None, home: Path | None
             endings = [show.play(case, _register(system, spec, case.version, stage), totals) for case in scenario.cases]
         console.print(draw_endings(endings))
         _tell_aftermath(system, champion, totals, stage)
+        if home is None:
+            stage.say("nothing of this run is kept; `roost demo run --home FOLDER` keeps MLflow store, ledger and logs")
     return all(ending.as_expected for ending in endings)
 
 
@@ -157,7 +159,7 @@ def _tell_aftermath(system: System, first: VersionRecord, totals: TrafficTotals,
     now = system.world.catalogue.get(VersionRef(first.id.model, alias=CHAMPION)).id
     stage.say(f"MLflow alias {CHAMPION}: {first.id} → {now}")
     stage.say(f"users: {sum(totals.statuses.values())} requests, {totals.bad} of them without a picture")
-    stage.say(f"ledger: {system.world.ledger.verify()} decisions in {system.settings.ledger}, chain verified")
+    stage.say(f"ledger: {system.world.ledger.verify()} decisions, chain verified")
 
 
 @contextmanager
