@@ -229,3 +229,30 @@ def test_a_restarted_gateway_serves_on_with_the_last_table(bench: Bench, make_ga
         models = httpx.get(f"{url}/v1/models", trust_env=False).json()
     assert answer.status_code == 200
     assert [row["id"] for row in models["data"]] == ["tags"]
+
+
+def test_a_dead_challenger_is_counted_and_the_champion_answers(bench: Bench) -> None:
+    gone = bench.endpoints["m@2"][0].model_copy(update={"url": "http://127.0.0.1:9"})
+    bench.route(
+        1.0,
+        endpoints={**bench.endpoints, "m@2": (gone,)},
+        fallback=Fallback.model_validate({"on": ["error"], "to": "champion"}),
+    )
+    bench.client.pull()
+    answer = ask(bench)
+    assert (answer.status_code, answer.headers["x-roost-version"]) == (200, "m@1")
+    assert attempts(bench.client.pull())["m@2"].bad == {"error": 1}
+
+
+def test_a_lane_falls_back_to_another_lanes_settings_and_never_to_the_same_again(
+    bench: Bench, champion: ScriptedRuntime
+) -> None:
+    lanes = {"draft": Lane(steps=4), "final": Lane(steps=20)}
+    fallback = Fallback.model_validate({"on": ["oom"], "to": "draft"})
+    bench.route(lanes=lanes, fallback=fallback, route=[{"when": {"prompt_mentions": ["brand"]}, "lane": "final"}])
+    champion.failure = FailureReason.OOM
+    assert ask(bench, prompt="our brand tag 3", size="64x32").status_code == 500
+    assert [(r.steps, r.width) for r in champion.asked] == [(20, 64), (4, None)]
+    champion.asked.clear()
+    assert ask(bench).status_code == 500
+    assert [r.steps for r in champion.asked] == [4]
