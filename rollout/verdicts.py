@@ -108,6 +108,11 @@ class Verdict:
                 f"{self.subject} fails {format_fraction(self.value)} of requests{where} ({self.sli}), "
                 f"the limit is {format_fraction(self.limit)}"
             )
+        if self.family is GateFamily.RELATIVE and math.isinf(self.value):
+            return (
+                f"{self.subject} fails and the champion does not{where} ({self.sli}), "
+                f"the limit is {self.limit:.3g} times"
+            )
         if self.family is GateFamily.RELATIVE:
             return (
                 f"{self.subject} fails {self.value:.3g} times as often as the champion{where} ({self.sli}), "

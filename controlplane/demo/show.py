@@ -1,5 +1,6 @@
 """How the demo looks: a live view in a terminal, plain lines elsewhere, a table at the end."""
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from contracts.events import Event
 from contracts.units import format_duration, format_fraction
 from rollout.machine import Decision
 from rollout.phases import Phase
+from rollout.policy import GateFamily
 from rollout.verdicts import Outcome, Verdict, shorten
 
 PHASE_STYLE = {Phase.PROMOTED: "bold green", Phase.ROLLED_BACK: "bold red", Phase.ROLLING_BACK: "red"}
@@ -167,14 +169,25 @@ def draw_verdicts(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         table.add_row(
             verdict.gate,
-            "–" if verdict.n == 0 else format_fraction(verdict.value),
-            format_fraction(verdict.limit),
+            _measure(verdict, verdict.value),
+            _measure(verdict, verdict.limit),
             str(verdict.n),
             f"{shorten(verdict.evidence)} of {shorten(verdict.needed)}",
-            f"{shorten(verdict.safe_evidence)} of {shorten(verdict.safe_needed)}",
+            "–"
+            if math.isnan(verdict.safe_needed)
+            else f"{shorten(verdict.safe_evidence)} of {shorten(verdict.safe_needed)}",
             OUTCOME_MARK[verdict.outcome],
         )
     return table
+
+
+def _measure(verdict: Verdict, number: float) -> str:
+    """Return a number in the gate's own measure: a rate, a ratio of rates or a mean score."""
+    if math.isnan(number):
+        return "–"
+    if verdict.family is GateFamily.RELATIVE:
+        return f"{number:.3g}×"
+    return format_fraction(number) if verdict.family is GateFamily.BURN else f"{number:.3g}"
 
 
 def draw_endings(endings: Sequence[Ending]) -> RenderableType:

@@ -1,6 +1,7 @@
 """The loop in virtual time: promotions, rollbacks, and parts of the world that are away."""
 
 import json
+from pathlib import Path
 
 from contracts.errors import NotPermitted
 from contracts.ids import CHAMPION, PREVIOUS, VersionId
@@ -9,7 +10,7 @@ from controlplane.loop.reconcile import decision_document
 from rollout.machine import decide, start
 from rollout.observation import Observation
 from rollout.phases import Phase
-from tests.controlplane.conftest import Bench
+from tests.controlplane.conftest import SPEC, Bench
 
 
 def test_a_good_version_is_promoted_and_the_alias_follows_the_traffic(bench: Bench, warm_up_calls: list[str]) -> None:
@@ -26,6 +27,7 @@ def test_a_good_version_is_promoted_and_the_alias_follows_the_traffic(bench: Ben
     assert set(bench.fleet.running) == {bench.challenger}
     assert len(warm_up_calls) == 2
     assert [event.code for event in bench.told] == ["gate.safe-proven", "rollout.promoted"]
+    assert {actor for _, _, actor, _ in bench.catalogue.moves[1:]} == {f"rollout/{bench.loop.rollout_id}"}
 
 
 def test_wrong_pictures_at_healthy_http_are_rolled_back_and_the_ledger_says_why(bench: Bench) -> None:
@@ -150,3 +152,14 @@ def test_a_fault_seen_in_mirrored_pairs_is_rolled_back_before_users_meet_it(mirr
     mirroring_bench.traffic.wrong[2] = 0.6
     assert mirroring_bench.run().state.phase is Phase.ROLLED_BACK
     assert set(mirroring_bench.traffic.weights) == {0.0}
+
+
+def test_errors_of_the_challenger_alone_are_written_down_with_the_relative_gate_on(
+    tmp_path: Path, warm_up_calls: list[str]
+) -> None:
+    bench = Bench(tmp_path, SPEC.replace("relative: null, ", ""))
+    bench.traffic.bad[2] = 0.2
+    assert bench.run().state.phase is Phase.ROLLED_BACK
+    seen = [v for e in bench.ledger.entries() for v in e.decision["verdicts"] if v["gate"] == "availability-relative"]
+    assert seen[-1]["n"] > 0
+    assert bench.ledger.verify() > 3
