@@ -6,7 +6,7 @@ import pytest
 
 from contracts.errors import InvalidInput, SpecError
 from contracts.schema import DOCUMENTS, export_schema
-from contracts.specs.loading import load_service_spec
+from contracts.specs.loading import load_service_spec, parse_yaml
 from contracts.specs.rollout import RolloutSpec, Strategy
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import AvailabilitySlo, LatencySlo, ScoreSlo
@@ -117,8 +117,13 @@ def test_what_is_not_a_plain_mapping_is_refused(text: str) -> None:
     assert refusal.value.hint
 
 
-def test_on_is_a_key_and_not_a_boolean() -> None:
-    assert load_service_spec(EXAMPLE).fallback is not None
+def test_only_true_and_false_are_booleans() -> None:
+    assert parse_yaml("{on: 1, off: yes, no: true, y: false}", "spec") == {
+        "on": 1,
+        "off": "yes",
+        "no": True,
+        "y": False,
+    }
 
 
 def test_steps_name_their_strategy_and_must_not_fall() -> None:

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from controlplane.cli.main import app
 
 ROOST = Path(sys.executable).with_name("roost")
 
@@ -67,3 +70,11 @@ def test_the_schema_is_json() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert roost("--version").stdout.startswith("roost 0.")
+
+
+def test_a_demo_that_ends_otherwise_has_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = []
+    for as_expected in (True, False):
+        monkeypatch.setattr("controlplane.demo.run.run_demo", lambda *_, ok=as_expected, **__: ok)
+        statuses.append(CliRunner().invoke(app, ["demo", "run"]).exit_code)
+    assert statuses == [0, 1]
