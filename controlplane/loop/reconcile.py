@@ -137,7 +137,7 @@ class RolloutLoop:
 
 
 def decision_document(decision: Decision) -> dict[str, object]:
-    """Return a decision as JSON, without the state (which the next observation's decision repeats)."""
+    """Return a decision as JSON, without the state: deciding on the recorded observations gives that again."""
     return {
         "phase": decision.state.phase.value,
         "weight": decision.weight,

@@ -15,6 +15,9 @@ from serving.gateway.intake import Intake
 from serving.gateway.replicas import Attempt, LaneSlot, Replicas
 from serving.gateway.split import goes_to_challenger, is_mirrored, is_sampled
 
+NO_LANE_LIMIT = 1_000_000
+"""Requests at once of a service without lanes: the replica's own concurrency is what holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -65,7 +68,7 @@ class Dispatcher:
     ) -> Attempt:
         routes = intake.routes
         settings = routes.lanes.get(lane)
-        slot = LaneSlot(lane, settings.max_concurrency if settings is not None else 1)
+        slot = LaneSlot(lane, settings.max_concurrency if settings is not None else NO_LANE_LIMIT)
         attempt = await self._replicas.attempt(
             version, _endpoints(routes, version), generate, slot, timeout_s=routes.limits.timeout
         )
