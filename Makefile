@@ -12,15 +12,25 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage check format bench bench-core docs ui-shots install lock clean
+.PHONY: help system demo test test-fast coverage check format bench bench-core docs ui-shots install lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## create .venv with everything that demo, tests and checks need
 
+# Debian's packages that tests are about; where they can't be installed, the tests that need one say so and are skipped.
+SYSTEM_PACKAGES := tesseract-ocr haproxy
+SYSTEM_COMMANDS := tesseract haproxy
+system:
+	@for command in $(SYSTEM_COMMANDS); do PATH="$$PATH:/usr/sbin" command -v $$command >/dev/null || missing=1; done; \
+	 if [ -n "$$missing" ]; then \
+	   sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+	   { $$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1 \
+	   || echo "not installed: $(SYSTEM_PACKAGES) (Debian's packages); what needs them is skipped"; fi
+
 # torch comes first and pinned: asked for through another package it may bring another build.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt | system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -69,7 +79,7 @@ lock: ## resolve all extras anew in a fresh environment and write constraints.tx
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --upgrade pip setuptools
 	build/lock/bin/pip install --quiet 'torch>=2.13,<2.14'
-	build/lock/bin/pip install --quiet '.[dev,postgres,gpu,ray]'
+	build/lock/bin/pip install --quiet '.[dev,postgres,gpu,ray,openvino]'
 	@{ echo '# Versions that work together; written by `make lock`.'; \
 	   build/lock/bin/pip freeze --all --exclude roost | sed -E 's/\+cpu$$//' ; } > constraints.txt
 
