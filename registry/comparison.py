@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from contracts.errors import NotFound
 from contracts.ids import VersionId, VersionRef
+from contracts.manifest import Manifest
 from registry.catalogue import VersionRecord
-from registry.provenance.manifest import Manifest
 
 LONGEST_LINE = 1000
 

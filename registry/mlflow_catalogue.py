@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from contracts.ids import CHALLENGER, CHAMPION, PREVIOUS, VersionId, VersionRef, parse_name
+from contracts.manifest import Manifest, ManifestFolder, make_manifest, verify_manifest
 from registry.aliases import AliasDesk
 from registry.catalogue import Registration, VersionPage, VersionRecord, VersionState
 from registry.journal import Journal
 from registry.mlflow_records import is_ours, make_tags, read_foreign, read_record
 from registry.mlflow_store import MlflowStore, local_path
-from registry.provenance.manifest import Manifest, ManifestFolder, make_manifest, verify_manifest
 from registry.provenance.signing import SignatureFolder
 from registry.safety.inspection import require_safe
 

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from contracts.ids import VersionId, VersionRef
+from contracts.manifest import Manifest
 from contracts.wire.worker import FaultDrill, GenerationDefaults
 from registry.catalogue import ForeignVersion, Lineage, Registration, VersionRecord, VersionState
-from registry.provenance.manifest import Manifest
 
 DIGEST_TAG = "roost.digest"
 STATE_TAG = "roost.state"

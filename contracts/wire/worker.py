@@ -8,6 +8,7 @@ from pydantic import Field
 from contracts.ids import Name, VersionId
 from contracts.model import Frozen
 from contracts.units import ByteSize
+from contracts.wire.capacity import CapacityModel, WorkerLimits
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
@@ -15,7 +16,9 @@ Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 class GenerateRequest(Frozen):
     """One picture to draw; what is not given is taken from the version's generation defaults.
 
-    Latents come from ``seed`` alone, so that two versions asked the same draw comparable pictures.
+    Latents come from ``seed`` alone, so that two versions asked the same draw comparable pictures. After
+    ``time_left_s`` nobody waits any more, and the worker stops at its next step. With ``partial_images`` the answer is a stream of
+    ``PictureEvent``, one JSON document per line, with so many pictures on the way.
     """
 
     prompt: Annotated[str, Field(max_length=20_000)]
@@ -24,6 +27,31 @@ class GenerateRequest(Frozen):
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     height: Pixels | None = None
     width: Pixels | None = None
+    time_left_s: Annotated[float, Field(gt=0)] | None = None
+    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+
+
+class BatchRequest(Frozen):
+    """Pictures to draw in one batch; all must have the same steps, guidance and size."""
+
+    requests: Annotated[tuple[GenerateRequest, ...], Field(min_length=1, max_length=64)]
+
+
+class BatchReply(Frozen):
+    """The pictures of a batch as PNG, in the order asked, and how long drawing took."""
+
+    pictures: tuple[bytes, ...]
+    latency_s: Annotated[float, Field(ge=0)]
+
+
+class PictureEvent(Frozen):
+    """One line of a streamed answer: a step done, a picture on the way, and at the end the picture or the failure."""
+
+    kind: Literal["progress", "partial", "picture", "failure"]
+    step: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=0)] = 0
+    image_png: bytes | None = None
+    failure: "WorkerFailure | None" = None
 
 
 class GenerationDefaults(Frozen):
@@ -49,14 +77,21 @@ class FaultDrill(Frozen):
 
 
 class WorkerSpec(Frozen):
-    """What a fleet needs to start one worker: the version, its verified directory, the runtime that loads it."""
+    """What a fleet needs to start one worker: the version, its directory, and the limits that it keeps.
+
+    The worker verifies the directory against ``digest`` before it loads anything, and loads it as the directory's
+    ``LoadingPlan`` says. ``capacity`` is the version's profile, if it has one: what it says will not fit is refused
+    before it is tried.
+    """
 
     version: VersionId
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     directory: str
-    runtime: Literal["diffusers"] = "diffusers"
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     defaults: GenerationDefaults = GenerationDefaults()
     faults: FaultDrill = FaultDrill()
+    limits: WorkerLimits = WorkerLimits()
+    capacity: CapacityModel | None = None
     threads: Annotated[int, Field(ge=1)] = 1
 
 
@@ -69,12 +104,23 @@ class WorkerState(StrEnum):
 
 
 class WorkerHealth(Frozen):
-    """A worker's answer to ``GET /health``."""
+    """A worker's answer to ``GET /health``.
+
+    ``load_s`` and ``warm_up_s`` (the first picture, never counted in any statistics) are told once it is ready.
+    ``memory_bytes`` is what the process holds now, ``peak_memory_bytes`` the most since the peak was last reset; both
+    are resident memory on a CPU and the allocator's reserved memory beside it on a GPU.
+    """
 
     state: WorkerState
     version: VersionId
     digest: str
     pictures: Annotated[int, Field(ge=0)] = 0
+    in_flight: Annotated[int, Field(ge=0)] = 0
+    device: str = "cpu"
+    load_s: Annotated[float, Field(ge=0)] | None = None
+    warm_up_s: Annotated[float, Field(ge=0)] | None = None
+    memory_bytes: Annotated[int, Field(ge=0)] = 0
+    peak_memory_bytes: Annotated[int, Field(ge=0)] = 0
     message: str = ""
 
 
@@ -82,6 +128,7 @@ class FailureReason(StrEnum):
     """Why an attempt gave no usable answer; the key under which it is counted."""
 
     OOM = "oom"
+    OOM_PREDICTED = "oom-predicted"
     OVERLOAD = "overload"
     TIMEOUT = "timeout"
     ERROR = "error"

@@ -310,7 +310,7 @@ def waive(
     home: Home = HOME,
 ) -> None:
     """Let content with this digest pass although it holds code; broken files can't be waived."""
-    from registry.provenance.manifest import DIGEST
+    from contracts.manifest import DIGEST
 
     if not DIGEST.fullmatch(digest):
         raise InvalidInput(f"digest: {digest!r} is none", hint="copy it from the refusal: sha256: and 64 hex digits")

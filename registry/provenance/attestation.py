@@ -8,9 +8,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from contracts.errors import IntegrityError, InvalidInput
+from contracts.manifest import DIGEST
 from registry.catalogue import VersionRecord
 from registry.provenance.dsse import make_statement, open_statement, sign_statement
-from registry.provenance.manifest import DIGEST
 
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "https://roost.invalid/job/v1"

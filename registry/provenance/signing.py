@@ -11,9 +11,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from contracts.errors import IntegrityError, NotPermitted
+from contracts.manifest import Manifest, make_manifest
 from registry.provenance.dsse import make_statement, open_statement, sign_statement
 from registry.provenance.keys import key_id
-from registry.provenance.manifest import Manifest, make_manifest
 
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 

@@ -23,6 +23,7 @@ from serving.worker.runtimes.port import DrawFailure, Runtime
 
 STATUS = {
     FailureReason.OOM: 507,
+    FailureReason.OOM_PREDICTED: 507,
     FailureReason.OVERLOAD: 503,
     FailureReason.TIMEOUT: 504,
     FailureReason.ERROR: 500,

@@ -69,6 +69,6 @@ def test_pictures_that_cannot_be_drawn_are_refused(field: dict[str, object]) -> 
 
 def test_an_unknown_runtime_is_an_error() -> None:
     good = {"version": "m@1", "digest": "sha256:" + "0" * 64, "directory": "/models/m"}
-    assert WorkerSpec.model_validate(good).runtime == "diffusers"
+    assert WorkerSpec.model_validate(good).device == "cpu"
     with pytest.raises(ValidationError):
         WorkerSpec.model_validate({**good, "runtime": "magic"})

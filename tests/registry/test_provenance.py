@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from contracts.errors import IntegrityError, InvalidInput, NotFound, NotPermitted, RoostError
 from contracts.ids import VersionId
+from contracts.manifest import make_manifest
 from registry.catalogue import Lineage, Registration, VersionRecord
 from registry.mlflow_catalogue import MlflowCatalogue
 from registry.provenance.attestation import Job, attest, verify_attestation
 from registry.provenance.card import CardNotes, card_json, card_markdown
 from registry.provenance.dsse import sign_statement
 from registry.provenance.keys import generate_key, key_id, load_private_key, load_public_key
-from registry.provenance.manifest import make_manifest
 from registry.provenance.signing import sign_manifest, verify_directory
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InvalidInput
-from registry.provenance.manifest import FileEntry, Manifest, make_manifest
+from contracts.manifest import FileEntry, Manifest, make_manifest
 
 ENTRIES = st.builds(FileEntry, st.text("0123456789abcdef", min_size=64, max_size=64), st.integers(0, 2**50))
 FILES = st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,2}", fullmatch=True), ENTRIES, min_size=1, max_size=5)
