@@ -17,8 +17,8 @@ class GenerateRequest(Frozen):
     """One picture to draw; what is not given is taken from the version's generation defaults.
 
     Latents come from ``seed`` alone, so that two versions asked the same draw comparable pictures. After
-    ``time_left_s`` nobody waits any more, and the worker stops at its next step. With ``partial_images`` the answer is a stream of
-    ``PictureEvent``, one JSON document per line, with so many pictures on the way.
+    ``time_left_s`` nobody waits any more, and the worker stops at its next step. With ``partial_images`` the answer
+    is a stream of ``PictureEvent``, one JSON document per line, with so many pictures on the way.
     """
 
     prompt: Annotated[str, Field(max_length=20_000)]
