@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from contracts.errors import RoostError
-from controlplane.cli import decision, demo, model, spec
+from controlplane.cli import decision, demo, model, rollout, spec
 
 app = typer.Typer(
     name="roost",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.add_typer(model.app, name="model")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(spec.app, name="spec")
 app.add_typer(decision.app, name="decision")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from contracts.errors import InvalidInput, NotFound
+from controlplane.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from contracts.ids import VersionId
@@ -45,13 +46,13 @@ def list_(
     rows = [_row(record) for record in found.versions]
     foreign = [{"version": str(f.id), "aliases": list(f.aliases), "created": _when(f.created_s)} for f in found.foreign]
     if as_json:
-        _print_json({"versions": rows, "foreign": foreign, "next_page": found.next_page})
+        print_json({"versions": rows, "foreign": foreign, "next_page": found.next_page})
         return
     table = [
         [r["version"], r["state"], ",".join(r["aliases"]), format_bytes(r["size_bytes"]), r["created"]] for r in rows
     ]
     table += [[f["version"], "foreign", ",".join(f["aliases"]), "", f["created"]] for f in foreign]
-    _print_table(["VERSION", "STATE", "ALIASES", "SIZE", "REGISTERED"], table)
+    print_table(["VERSION", "STATE", "ALIASES", "SIZE", "REGISTERED"], table)
     if found.next_page:
         typer.echo(f"more: --page {found.next_page}", err=True)
 
@@ -74,7 +75,7 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
         "stray_aliases": catalogue.aliases.strays(record.id.model),
     }
     if as_json:
-        _print_json(row)
+        print_json(row)
         return
     for name, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value)
@@ -100,7 +101,7 @@ def compare(one: Reference, other: Reference, home: Home = HOME, as_json: AsJson
         "settings": {name: list(values) for name, values in found.settings.items()},
     }
     if as_json:
-        _print_json(row)
+        print_json(row)
         return
     for name, value in row.items():
         typer.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")
@@ -150,7 +151,7 @@ def register(
         _point(catalogue, record.id, alias, actor=_who(actor), reason="registered", expected=None)
         record = catalogue.get(VersionRef(model, number=record.id.number))
     if as_json:
-        _print_json(_row(record))
+        print_json(_row(record))
     else:
         typer.echo(f"{record.id}  {format_bytes(record.size_bytes)}  {record.digest}")
 
@@ -174,7 +175,7 @@ def alias(
     before = _point(catalogue, version, name, actor=_who(actor), reason=reason, expected=expect)
     row = {"alias": name, "from": str(before) if before else None, "to": str(version)}
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         typer.echo(f"{name}: {row['from'] or 'nothing'} → {version}")
 
@@ -192,7 +193,7 @@ def undo(
     """Point the champion back at the version before; again, and it goes back further."""
     before, after = _open(home).aliases.undo(model, name, actor=_who(actor), reason=reason or "undo")
     if as_json:
-        _print_json({"alias": name, "from": str(before), "to": str(after)})
+        print_json({"alias": name, "from": str(before), "to": str(after)})
     else:
         typer.echo(f"{name}: {before} → {after}")
 
@@ -238,9 +239,9 @@ def history(
         for move in moves
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table(
+    print_table(
         ["AT", "ALIAS", "WHAT", "FROM", "TO", "WHO", "WHY"], [[value or "–" for value in row.values()] for row in rows]
     )
 
@@ -263,9 +264,7 @@ def verify(
     manifest = catalogue.manifest(record.id)
     signer = catalogue.signatures.require(manifest, keys) if keys else None
     if as_json:
-        _print_json(
-            {"version": str(record.id), "digest": record.digest, "files": len(manifest.files), "signer": signer}
-        )
+        print_json({"version": str(record.id), "digest": record.digest, "files": len(manifest.files), "signer": signer})
         return
     signed = f", signed by {signer}" if signer else ", no signature was asked for"
     typer.echo(f"{record.id}: {len(manifest.files)} files as registered, {record.digest}{signed}")
@@ -297,7 +296,7 @@ def sign(
     bundle = catalogue.signatures.sign(catalogue.manifest(record.id), str(record.id), private)
     row = {"version": str(record.id), "signer": key_id(private.public_key()), "bundle": str(bundle)}
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         typer.echo(f"{record.id} signed by {row['signer']}: {bundle}")
 
@@ -367,14 +366,3 @@ def _row(record: "VersionRecord") -> dict[str, Any]:
 
 def _when(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print columns as wide as their widest cell; ids are never cut."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -63,9 +63,13 @@ class Results:
         """Return the share of runs that ended so."""
         return float((self.end == end).mean())
 
-    def median(self, name: str, end: End) -> float:
-        """Return the median of a column over the runs that ended so; NaN when none did."""
-        chosen = getattr(self, name)[self.end == end]
+    def ended_within(self, end: End, limit_s: float = np.inf) -> npt.NDArray[np.bool_]:
+        """Return which runs ended so before ``limit_s``; at the maximum duration it was the clock, not the evidence."""
+        return np.asarray((self.end == end) & (self.ended_s < limit_s))
+
+    def median(self, name: str, end: End, limit_s: float = np.inf) -> float:
+        """Return the median of a column over the runs that ended so before ``limit_s``; NaN when none did."""
+        chosen = getattr(self, name)[self.ended_within(end, limit_s)]
         return float(np.median(chosen)) if chosen.size else float("nan")
 
 

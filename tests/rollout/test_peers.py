@@ -135,7 +135,7 @@ def test_a_plan_tells_times_and_what_it_can_not_see() -> None:
     assert {one.fault for one in fast.catches} == {
         f"availability at burn {burn}" for burn in ("1.5", "2", "5", "20", "200")
     }
-    assert all(one.caught == 1.0 for one in fast.catches if one.bad_rate > 0.02)
+    assert all(one.caught == 1.0 for one in fast.catches if one.level > 0.02)
     slow = plan(make_policy(max_duration="10m"), 0.2, rng=np.random.default_rng(0), runs=20)
     assert slow.promote_s == float("inf")
     assert any("fewer than 90 %" in warning for warning in slow.warnings)
