@@ -149,8 +149,8 @@ def _unseen(policy: Policy, faulty: list[Catch]) -> tuple[str, ...]:
     """Return a warning for each mean score that must not be promoted and is seen too seldom."""
     longest = format_duration(policy.spec.max_duration)
     return tuple(
-        f"{one.fault} is caught in {format_fraction(one.caught)} of runs within {longest}; score a larger sample, mirror "
-        f"traffic, or allow more time"
+        f"{one.fault} is caught in {format_fraction(one.caught)} of runs within {longest}; score a larger sample, "
+        f"mirror traffic, or allow more time"
         for one in faulty
         if one.caught < SURE
     )

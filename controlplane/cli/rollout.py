@@ -128,10 +128,10 @@ def replay(
 def _print_plan(found: "Plan", bake_s: float, max_duration_s: float) -> None:
     limit = format_duration(max_duration_s)
     if math.isfinite(found.promote_s):
-        slow = (
-            f"{_duration(found.promote_90_s)} (9 of 10)" if math.isfinite(found.promote_90_s) else "1 of 10 not at all"
-        )
-        proven = f"a good challenger is proven after {_duration(found.promote_s)} (median), {slow}, of {limit} at most"
+        proven = f"a good challenger is proven after {_duration(found.promote_s)} in half of all runs"
+        if math.isfinite(found.promote_90_s):
+            proven += f", after {_duration(found.promote_90_s)} in 9 of 10"
+        proven += f" (at most {limit} are allowed)"
     else:
         proven = f"fewer than half of good challengers are proven within {limit}"
     typer.echo(f"{proven}; then it bakes for {format_duration(bake_s)}\n")
