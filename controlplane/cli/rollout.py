@@ -42,15 +42,13 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a policy promises at a request rate: time to proof, which faults are caught, and what is not seen."""
-    import numpy as np
-
-    from controlplane.rehearsal.policies import load_policy, make_scenario, read_levels, tick_of
-    from rollout.plan import plan as make_plan
+    from controlplane.rehearsal.policies import load_policy, make_scenario, read_levels
+    from controlplane.rehearsal.trial import forecast
 
     service, policy = load_policy(spec)
     levels = read_levels(champion or (), policy, "champion")
     make_scenario(policy, request_rate=rate, champion=levels, fault={}, onset_s=0.0)
-    found = make_plan(policy, rate, rng=np.random.default_rng(seed), champion=levels, tick_s=tick_of(policy), runs=runs)
+    found = forecast(policy, rate, levels, runs=runs, seed=seed)
     if as_json:
         print_json({"service": service.service, "rate": rate, "runs": runs, **_finite(asdict(found))})
         return

@@ -1,7 +1,7 @@
 """A policy beside the rules of its peers, on the same traffic with the same fault, hundreds of times."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from contracts.specs.slo import ScoreSlo
+from controlplane.rehearsal.policies import tick_of
 from rollout.peers.argo import Argo
 from rollout.peers.flagger import Flagger
 from rollout.peers.growthbook import GrowthBook
@@ -16,6 +17,7 @@ from rollout.peers.kayenta import Kayenta
 from rollout.peers.rule import Rule
 from rollout.peers.sre import Workbook
 from rollout.peers.trial import try_rule
+from rollout.plan import Plan, plan
 from rollout.policy import Policy
 from rollout.simulate.engine import End, Results, simulate
 from rollout.simulate.scenario import Scenario
@@ -61,6 +63,12 @@ class Trial:
         """Return the trial as JSON; what can't be told is null."""
         row = asdict(self)
         return row | {name: None if row[name] != row[name] else row[name] for name in ("time_s", "requests", "bad")}
+
+
+def forecast(policy: Policy, request_rate: float, champion: Mapping[str, float], *, runs: int, seed: int) -> Plan:
+    """Return what the policy promises at a request rate; see ``rollout.plan``."""
+    rng = np.random.default_rng(seed)
+    return plan(policy, request_rate, rng=rng, champion=champion, tick_s=tick_of(policy), runs=runs)
 
 
 def try_policy(policy: Policy, scenario: Scenario, *, runs: int, seed: int, peers: bool) -> Iterator[Trial]:
