@@ -16,7 +16,11 @@ class Score:
 
 
 class Scorer(Protocol):
-    """Judges a batch of outputs; ``digest`` changes whenever the same output could be judged differently."""
+    """Judges a batch of outputs, the better the higher; its name and digest are what its scores may be compared by.
+
+    The ``digest`` changes whenever the same output could be judged differently: scores of two digests are two
+    series, never compared.
+    """
 
     @property
     def name(self) -> str:

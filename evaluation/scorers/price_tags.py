@@ -1,17 +1,15 @@
-"""Text accuracy of price tags: whether the picture shows the digits that its prompt asked for."""
+"""Price tags: whether a picture shows the digits, and the colours, that its prompt asked for."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from contracts.errors import InvalidInput
 from contracts.wire.telemetry import SampledOutput
 from evaluation.price_tags.grammar import parse_prompt
-from evaluation.price_tags.reader import TagReader, load_reader
+from evaluation.price_tags.reader import Reading, TagReader, load_reader
+from evaluation.scorers.picture import decode
 from evaluation.scorers.port import Score
 
 READER = Path(__file__).parents[1] / "price_tags"
@@ -45,10 +43,35 @@ class TagTextScorer:
         asked = parse_prompt(sample.prompt)
         if asked is None:
             return Score(None, "the prompt is outside the grammar of price tags")
-        try:
-            with Image.open(io.BytesIO(sample.image_png)) as picture:
-                reading = self._reader.read(picture)
-        except (UnidentifiedImageError, InvalidInput) as error:
-            return Score(None, f"not a price tag: {error}")
+        reading = self._read(sample.image_png)
+        if isinstance(reading, Score):
+            return reading
         shown = reading.digits or "nothing"
         return Score(1.0) if reading.digits == asked.digits else Score(0.0, f"asked {asked.digits}, shows {shown}")
+
+    def _read(self, image_png: bytes) -> Reading | Score:
+        """Return what is read from a picture, or no data with the reason."""
+        try:
+            return self._reader.read(decode(image_png).convert("RGB"))
+        except InvalidInput as error:
+            return Score(None, f"not a price tag: {error.message}")
+
+
+class TagColourScorer(TagTextScorer):
+    """Scores 1 when ink and paper both have the colours asked for, ½ for one of them, 0 for neither."""
+
+    name = "tag-colours"
+
+    def _score_one(self, sample: SampledOutput) -> Score:
+        asked = parse_prompt(sample.prompt)
+        if asked is None:
+            return Score(None, "the prompt is outside the grammar of price tags")
+        reading = self._read(sample.image_png)
+        if isinstance(reading, Score):
+            return reading
+        wrong = [
+            f"{what} {shown or 'of no known colour'} instead of {wanted}"
+            for what, shown, wanted in (("ink", reading.ink, asked.ink), ("paper", reading.paper, asked.paper))
+            if shown != wanted
+        ]
+        return Score(1.0 - len(wrong) / 2, ", ".join(wrong))
