@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from contracts.ids import VersionId, VersionRef
+from contracts.wire.capacity import ServingPlan
 from contracts.wire.worker import FaultDrill, GenerationDefaults
 
 
@@ -41,7 +42,8 @@ class VersionRecord:
     """One registered version.
 
     ``digest`` identifies its content; ``defaults`` is how it draws when a request doesn't say; ``faults`` is empty
-    but for versions made for drills; ``aliases`` are those that point at it now.
+    but for versions made for drills; ``aliases`` are those that point at it now. ``serving`` is what its profiles found,
+    by the kind of device (``cpu``, ``cuda``).
     """
 
     id: VersionId
@@ -55,6 +57,7 @@ class VersionRecord:
     aliases: tuple[str, ...] = ()
     lineage: Lineage = field(default_factory=Lineage)
     state: VersionState = VersionState.REGISTERED
+    serving: dict[str, ServingPlan] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from registry.catalogue import Registration, VersionPage, VersionRecord, Version
 from registry.journal import Journal
 from registry.mlflow_records import is_ours, make_tags, read_foreign, read_record
 from registry.mlflow_store import MlflowStore, local_path
+from registry.profile.shelf import ProfileShelf
 from registry.provenance.signing import SignatureFolder
+from registry.recipes.shelf import RecipeShelf
 from registry.safety.inspection import require_safe
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class MlflowCatalogue:
         self.signatures = SignatureFolder(manifests.parent / "signatures")
         self.journal = Journal(manifests.parent / "registry.db")
         self.aliases = AliasDesk(self._store, self.journal)
+        self.profiles = ProfileShelf(self._store)
+        self.optimisations = RecipeShelf(self._store)
 
     def register(self, model: str, registration: Registration) -> VersionRecord:
         """Copy a directory into MLflow as the next version of ``model``; a failure leaves no version behind.

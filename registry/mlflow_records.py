@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from contracts.ids import VersionId, VersionRef
 from contracts.manifest import Manifest
+from contracts.wire.capacity import ServingPlan
 from contracts.wire.worker import FaultDrill, GenerationDefaults
 from registry.catalogue import ForeignVersion, Lineage, Registration, VersionRecord, VersionState
 
 DIGEST_TAG = "roost.digest"
 STATE_TAG = "roost.state"
+SERVING_TAG = "roost.serving."
 VALIDATION_TAG = "validation_status"
 VALIDATION = {
     VersionState.REGISTERED: "pending",
@@ -69,6 +71,11 @@ def read_record(version: Any) -> VersionRecord:
             aliases=tuple(sorted(version.aliases)),
             lineage=Lineage(**{part.name: tags.get(f"roost.{part.name}", "") for part in fields(Lineage)}),
             state=VersionState(tags[STATE_TAG]),
+            serving={
+                key.removeprefix(SERVING_TAG): ServingPlan.model_validate_json(text)
+                for key, text in tags.items()
+                if key.startswith(SERVING_TAG)
+            },
         )
     except (KeyError, ValueError, ValidationError, InvalidInput):
         raise IntegrityError(

@@ -129,9 +129,14 @@ class MlflowStore:
             raise translate_refusal(VersionRef(version.model, number=version.number), error) from None
 
     def ensure_model(self, model: str) -> None:
-        """Create a registered model unless there is one."""
+        """Create a registered model unless there is one.
+
+        MLflow's refusal to create what exists loads all its versions; so a version is looked for first.
+        """
         from mlflow.exceptions import MlflowException
 
+        if self.search(model, {}, page=None, size=1)[0]:
+            return
         try:
             self.client.create_registered_model(model)
         except MlflowException as error:

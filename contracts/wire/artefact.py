@@ -10,7 +10,7 @@ from contracts.errors import InvalidInput
 from contracts.model import Frozen
 
 PLAN_FILE = "roost.json"
-RelativePath = Annotated[str, Field(pattern=r"^(?!.*(?:^|/)\.\.?(?:/|$))[0-9A-Za-z_.\-]+(?:/[0-9A-Za-z_.\-]+)*$")]
+RelativePath = Annotated[str, Field(pattern=r"^[0-9A-Za-z_\-][0-9A-Za-z_.\-]*(?:/[0-9A-Za-z_\-][0-9A-Za-z_.\-]*)*$")]
 
 
 class ModelKind(StrEnum):
@@ -30,10 +30,11 @@ class Engine(StrEnum):
 
 
 class Component(Frozen):
-    """One component of a pipeline that another engine runs: the engine, and the graph it loads."""
+    """One component of a pipeline that another engine runs: the engine, the graph it loads, how exactly it computes."""
 
     engine: Engine
     file: RelativePath
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class LoadingPlan(Frozen):

@@ -13,14 +13,15 @@ Coefficient = Annotated[float, Field(ge=0)]
 class CapacityModel(Frozen):
     """Peak memory and latency of one version on one device, fitted to its profile.
 
-    With P pixels per picture, B pictures in a batch and E evaluations of the denoiser (steps, twice as many with
-    guidance above 1):
+    With P pixels per picture, B pictures in a batch, S steps, and G = 2 with guidance above 1 (the denoiser then draws
+    every picture twice, in one batch), else 1:
 
         memory  = memory_fixed_bytes + memory_per_pixel_bytes · B·P
         latency = latency_fixed_s + latency_per_pixel_s · B·P
-                  + E · (latency_per_step_s + latency_per_step_pixel_s · B·P)
+                  + S · (latency_per_step_s + latency_per_step_pixel_s · G·B·P)
 
-    ``memory_error`` and ``latency_error`` are the largest relative errors on points that were held out of the fit.
+    Latency is the median; 95 of 100 batches take at most ``tail`` times as long. The errors are the largest relative
+    ones on points that were held out of the fit; ``tail_error`` is that of the 95th percentile.
     """
 
     device: str
@@ -32,17 +33,23 @@ class CapacityModel(Frozen):
     latency_per_step_s: Coefficient
     latency_per_step_pixel_s: Coefficient
     latency_error: Coefficient
+    tail: Annotated[float, Field(ge=1)] = 1.0
+    tail_error: Coefficient = 0.0
 
     def peak_memory_bytes(self, pixels: int, batch: int) -> float:
         """Return the peak memory of the process while it draws ``batch`` pictures of ``pixels`` pixels."""
         return self.memory_fixed_bytes + self.memory_per_pixel_bytes * pixels * batch
 
     def latency_s(self, pixels: int, batch: int, steps: int, guidance: float) -> float:
-        """Return how long the batch takes."""
+        """Return how long the batch takes, half of the time or more often."""
         drawn = pixels * batch
-        evaluations = steps * (2 if guidance > 1 else 1)
-        per_step_s = self.latency_per_step_s + self.latency_per_step_pixel_s * drawn
-        return self.latency_fixed_s + self.latency_per_pixel_s * drawn + evaluations * per_step_s
+        denoised = drawn * (2 if guidance > 1 else 1)
+        per_step_s = self.latency_per_step_s + self.latency_per_step_pixel_s * denoised
+        return self.latency_fixed_s + self.latency_per_pixel_s * drawn + steps * per_step_s
+
+    def p95_s(self, pixels: int, batch: int, steps: int, guidance: float) -> float:
+        """Return how long the batch takes at most, 95 times of 100."""
+        return self.tail * self.latency_s(pixels, batch, steps, guidance)
 
     def largest_batch(self, pixels: int, memory_limit_bytes: float) -> int:
         """Return the largest batch that fits a memory limit with the stated error to spare; 0 when none does."""
@@ -64,3 +71,10 @@ class WorkerLimits(Frozen):
     batch_window_s: Annotated[float, Field(ge=0, le=10)] = 0.0
     max_queue: Annotated[int, Field(ge=1)] = 16
     max_concurrency: Annotated[int, Field(ge=1)] = 1
+
+
+class ServingPlan(Frozen):
+    """How a worker of a version is to be started on one kind of device, as its profile found."""
+
+    limits: WorkerLimits = WorkerLimits()
+    capacity: CapacityModel | None = None

@@ -7,23 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from contracts.trust import TRUSTED_TYPES
 from registry.safety.findings import BrokenFile, Limits, RefusedContent
 
 ENCRYPTED: Final = 0x1
 KNOWN_FLAGS: Final = 0x8 | 0x800
 """A data descriptor, and names in UTF-8: all that honest writers set."""
-
-TRUSTED_TYPES: Final = frozenset({
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-    "sklearn._loss.link.IdentityLink",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.link.Interval",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neighbors._ball_tree.BallTree",
-})  # fmt: skip
-"""Data holders of scikit-learn that skops does not trust by itself; a model's own list of trust counts nothing."""
 
 
 def check_archive(path: Path, limits: Limits) -> dict[str, int]:
