@@ -42,6 +42,13 @@ class NotFound(RoostError):
     exit_status = 3
 
 
+class Unauthenticated(RoostError):
+    """Who asks is not known: no token, a wrong one, or one that has ended."""
+
+    code = "unauthenticated"
+    exit_status = 4
+
+
 class NotPermitted(RoostError):
     """The thing asked for exists, but the rules in force forbid it."""
 

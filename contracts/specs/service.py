@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from contracts.ids import Name
 from contracts.model import Frozen
+from contracts.specs.monitor import MonitorSpec
 from contracts.specs.rollout import RolloutSpec
 from contracts.specs.slo import LatencySlo, Slo
-from contracts.units import Duration, Fraction
+from contracts.units import ByteSize, Duration, Fraction
 
 
 class LaneLatency(Frozen):
@@ -84,11 +85,57 @@ class StickyKey(StrEnum):
 
 
 class Limits(Frozen):
-    """What one request may ask for, and how long one attempt may take."""
+    """What one request may ask for, how long one attempt may take, and how many may wait per replica."""
 
     max_prompt_chars: Annotated[int, Field(ge=1)] = 2000
     max_pixels: Annotated[int, Field(ge=1)] = 2048 * 2048
+    max_pictures: Annotated[int, Field(ge=1, le=10)] = 10
+    max_body: Annotated[ByteSize, Field(ge=1024)] = 16 << 20
+    max_queue: Annotated[int, Field(ge=0)] = 64
     timeout: Annotated[Duration, Field(gt=0)] = 30.0
+
+
+class Cache(Frozen):
+    """Answers kept for requests that are the same in version, parameters, seed and prompt; off unless it is given."""
+
+    ttl: Annotated[Duration, Field(gt=0)] = 600.0
+    max_size: Annotated[ByteSize, Field(ge=1024)] = 64 << 20
+
+
+class PolicyVerdict(StrEnum):
+    """What a policy says to a prompt: answer it, refuse it, or answer it and have a person look at it."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    REVIEW = "review"
+
+
+class PolicyRule(Frozen):
+    """A rule on prompts: the verdict on those that mention any of these words or phrases, and the reason to tell."""
+
+    mentions: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
+    verdict: PolicyVerdict
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class PromptIntake(Frozen):
+    """What happens to a prompt before it is drawn, and before it is kept.
+
+    ``rules`` are looked at first, then the installed policies named in ``policies``; the strictest verdict holds. A
+    policy that fails, or hasn't answered within 100 ms, counts as having said ``on_failure``. With ``redact``, what
+    could name a person is taken out of whatever is kept; the model still gets the prompt as it came.
+    """
+
+    rules: tuple[PolicyRule, ...] = ()
+    policies: tuple[Name, ...] = ()
+    on_failure: PolicyVerdict = PolicyVerdict.DENY
+    redact: bool = True
+
+
+class ForcedVersions(Frozen):
+    """Who may choose the version of a request: holders of a token, which are kept as their SHA-256 only."""
+
+    tokens: Annotated[tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...], Field(min_length=1)]
 
 
 class ServiceSpec(Frozen):
@@ -102,6 +149,10 @@ class ServiceSpec(Frozen):
     slos: Annotated[dict[Name, Slo], Field(min_length=1)]
     fallback: Fallback | None = None
     limits: Limits = Limits()
+    cache: Cache | None = None
+    intake: PromptIntake = PromptIntake()
+    force: ForcedVersions | None = None
+    monitors: dict[Name, MonitorSpec] = Field(default_factory=dict)
     rollout: RolloutSpec = RolloutSpec()
 
     @model_validator(mode="after")

@@ -6,17 +6,18 @@ from pydantic import Field, model_validator
 
 from contracts.ids import Name, VersionId
 from contracts.model import Frozen
-from contracts.specs.service import Fallback, Lane, Limits, Route, StickyKey
+from contracts.specs.service import Cache, Fallback, ForcedVersions, Lane, Limits, PromptIntake, Route, StickyKey
 
 Weight = Annotated[float, Field(ge=0, le=1)]
 
 
 class Endpoint(Frozen):
-    """One replica of a version: a name for telemetry, and where it listens."""
+    """One replica of a version: a name for telemetry, where it listens, and the digest of what it loaded, if known."""
 
     replica: Name
     url: Annotated[str, Field(pattern=r"^http://[0-9A-Za-z.\-\[\]:]+$")]
     max_concurrency: Annotated[int, Field(ge=1)] = 1
+    digest: str | None = None
 
 
 class Split(Frozen):
@@ -49,6 +50,9 @@ class ServiceRoutes(Frozen):
     route: tuple[Route, ...] = ()
     fallback: Fallback | None = None
     limits: Limits = Limits()
+    cache: Cache | None = None
+    intake: PromptIntake = PromptIntake()
+    force: ForcedVersions | None = None
     endpoints: dict[str, tuple[Endpoint, ...]]
     score_sample: Weight = 0.0
     latency_thresholds_s: dict[Name, float] = Field(default_factory=dict)

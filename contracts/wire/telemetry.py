@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from contracts.ids import Name, VersionId
 from contracts.model import Frozen
+from contracts.sketch import Sketch
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -13,9 +14,13 @@ Count = Annotated[int, Field(ge=0)]
 class AttemptCounts(Frozen):
     """What one version's replica did in one tick, for one lane: attempts, not requests.
 
-    ``mirrored`` tells copies from live attempts. ``bad`` counts attempts that gave no usable answer, by reason
-    (``oom``, ``timeout``, ``error``, ``refused``); ``slow`` counts, per latency objective, answers later than its
-    threshold, failed attempts included; ``latency_sum_s`` is over the good ones.
+    ``mirrored`` tells copies from live attempts, ``forced`` those of clients that asked for the version; neither was
+    assigned by the split. ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``,
+    ``error``, ``refused``; ``abandoned``: the client went away after longer than every threshold); ``slow`` counts,
+    per latency objective, answers later than its threshold, failed attempts included. ``latency_sum_s`` and ``latency``
+    are over the good ones, from the arrival at the gateway; ``queue`` is how long attempts waited for a slot.
+    ``cancelled`` attempts, whose client went away earlier, are in no other count. ``cold`` counts the attempts that
+    were the first on their replica.
     """
 
     service: Name
@@ -23,10 +28,15 @@ class AttemptCounts(Frozen):
     replica: Name
     lane: str
     mirrored: bool = False
+    forced: bool = False
     total: Count
     bad: dict[str, Count] = Field(default_factory=dict)
     slow: dict[Name, Count] = Field(default_factory=dict)
     latency_sum_s: Annotated[float, Field(ge=0)] = 0.0
+    latency: Sketch = Field(default_factory=dict)
+    queue: Sketch = Field(default_factory=dict)
+    cancelled: Count = 0
+    cold: Count = 0
 
     @property
     def n_bad(self) -> int:
@@ -41,18 +51,25 @@ class AttemptCounts(Frozen):
 
 
 class RequestCounts(Frozen):
-    """What users of one service got in one tick: logical requests, after retries and fallback."""
+    """What users of one service got in one tick: logical requests, after retries and fallback.
+
+    ``reasons`` splits ``bad``; ``cached`` were answered without an attempt; ``cancelled`` ones, whose client went away,
+    are in no other count.
+    """
 
     service: Name
     lane: str
     total: Count
     bad: Count = 0
     fell_back: Count = 0
+    reasons: dict[str, Count] = Field(default_factory=dict)
+    cached: Count = 0
+    cancelled: Count = 0
 
     @model_validator(mode="after")
     def _bad_at_most_total(self) -> Self:
-        if self.bad > self.total or self.fell_back > self.total:
-            raise ValueError("more bad or fallen-back requests than requests")
+        if max(self.bad, self.fell_back, self.cached) > self.total:
+            raise ValueError("more bad, fallen-back or cached requests than requests")
         return self
 
 
@@ -69,11 +86,50 @@ class Exposure(Frozen):
     challenger: Count
 
 
+class Refusals(Frozen):
+    """Requests of one service that were refused before any attempt, by reason: bad input, policy, policy hook failed."""
+
+    service: Name
+    reason: str
+    total: Count
+
+
+class UserSignals(Frozen):
+    """What users of one version did next.
+
+    ``answered`` counts the requests of known users, ``asked_again`` those of them whose user asked the same prompt
+    again within a minute, as one does who doesn't like the answer.
+    """
+
+    service: Name
+    version: VersionId
+    answered: Count
+    asked_again: Count
+
+
+class Feedback(Frozen):
+    """One user's opinion of one answer: ``rating`` from 0 (bad) to 1 (good).
+
+    ``user_key`` and ``prompt_key`` are keyed hashes: equal for the same user or prompt, and telling nothing else.
+    """
+
+    service: Name
+    version: VersionId
+    lane: str
+    request_id: Name
+    rating: Annotated[float, Field(ge=0, le=1)]
+    reason: Annotated[str, Field(max_length=500)] = ""
+    at_s: float
+    user_key: str | None = None
+    prompt_key: str | None = None
+
+
 class TelemetryBatch(Frozen):
     """One tick of one gateway.
 
-    ``boot`` tells restarts of a gateway apart and ``sequence`` grows by one within it, so (gateway, boot, sequence)
-    is counted once however often it is delivered.
+    ``boot`` tells restarts of a gateway apart and ``sequence`` grows within it, so (gateway, boot, sequence) is counted
+    once however often it is delivered. While nobody fetches them, batches that were never handed over are merged into
+    coarser ones under the later's number: missing numbers are no loss.
     """
 
     schema_version: Literal[1] = 1
@@ -86,6 +142,9 @@ class TelemetryBatch(Frozen):
     attempts: tuple[AttemptCounts, ...] = ()
     requests: tuple[RequestCounts, ...] = ()
     exposures: tuple[Exposure, ...] = ()
+    refusals: tuple[Refusals, ...] = ()
+    signals: tuple[UserSignals, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
 
     @model_validator(mode="after")
     def _time_runs_forward(self) -> Self:
@@ -95,20 +154,25 @@ class TelemetryBatch(Frozen):
 
 
 class TelemetryReply(Frozen):
-    """A gateway's answer to a pull: the batches not yet acknowledged, and the outputs sampled since the last pull.
+    """A gateway's answer to a pull: the batches and the sampled outputs not yet acknowledged.
 
-    ``dropped_samples`` counts outputs that were due for scoring and fell out of the bounded queue.
+    ``boot`` is the gateway's present one, whose samples these are. ``dropped_samples`` and ``dropped_batches`` count,
+    since the boot, what fell out of the bounded queues unfetched.
     """
 
+    boot: Name = "none"
     batches: tuple[TelemetryBatch, ...]
     samples: tuple["SampledOutput", ...] = ()
     dropped_samples: Count = 0
+    dropped_batches: Count = 0
 
 
 class SampledOutput(Frozen):
     """One answer kept for the scorers: everything needed to judge it, and which version gave it.
 
     A ``mirrored`` output has the request id, prompt and seed of the live one that it was copied from: they are a pair.
+    ``number`` grows by one within a boot. ``review`` is why a policy wants a person to see it. What could name a person
+    is taken out of ``prompt`` as the service says.
     """
 
     service: Name
@@ -120,3 +184,5 @@ class SampledOutput(Frozen):
     at_s: float
     mirrored: bool = False
     image_png: bytes
+    number: Count = 0
+    review: str | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contracts.ids import Name, VersionId
+from contracts.ids import VersionId
 from contracts.model import Frozen
 from contracts.units import ByteSize
 from contracts.wire.capacity import CapacityModel, WorkerLimits
@@ -133,6 +133,7 @@ class FailureReason(StrEnum):
     TIMEOUT = "timeout"
     ERROR = "error"
     REFUSED = "refused"
+    ABANDONED = "abandoned"
 
 
 class WorkerFailure(Frozen):
@@ -140,13 +141,3 @@ class WorkerFailure(Frozen):
 
     reason: FailureReason
     message: str
-
-
-class GatewaySpec(Frozen):
-    """What a gateway process is told at its start; ``control_token`` guards the calls of the control plane."""
-
-    name: Name
-    control_token: Annotated[str, Field(min_length=16, repr=False)]
-    state_directory: str
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -2,38 +2,42 @@
 
 from contracts.ids import VersionId
 from contracts.wire.routing import Endpoint
-from contracts.wire.worker import WorkerHealth, WorkerSpec, WorkerState
+from contracts.wire.worker import WorkerHealth, WorkerState
+from serving.fleet.port import FleetState, Placement, Replica, ReplicaState
+
+STATES = {
+    WorkerState.READY: ReplicaState.READY,
+    WorkerState.LOADING: ReplicaState.STARTING,
+    WorkerState.FAILED: ReplicaState.FAILED,
+}
 
 
 class FakeFleet:
-    """Keeps what was started; ``states`` sets a version's state, ``ready`` otherwise."""
+    """Keeps what was placed; ``states`` sets a version's state, ``ready`` otherwise."""
 
     def __init__(self) -> None:
-        self.running: dict[VersionId, WorkerSpec] = {}
+        self.running: dict[VersionId, Placement] = {}
         self.states: dict[VersionId, WorkerState] = {}
 
-    def start(self, spec: WorkerSpec) -> None:
-        """Note the version as running."""
-        self.running.setdefault(spec.version, spec)
+    def apply(self, placements: tuple[Placement, ...]) -> None:
+        """Note what should run as running."""
+        self.running = {placement.spec.version: placement for placement in placements}
 
-    def stop(self, version: VersionId) -> None:
-        """Forget the version."""
-        self.running.pop(version, None)
-
-    def endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
-        """Return one endpoint for a running version."""
-        if version not in self.running:
-            return ()
-        return (Endpoint(replica=f"v{version.number}-0", url=f"http://127.0.0.1:{10_000 + version.number}"),)
-
-    def health(self, version: VersionId) -> WorkerHealth | None:
-        """Return the state that a test set, ready otherwise; None when the version doesn't run."""
-        spec = self.running.get(version)
-        if spec is None:
-            return None
-        state = self.states.get(version, WorkerState.READY)
-        return WorkerHealth(state=state, version=version, digest=spec.digest)
+    def observe(self) -> FleetState:
+        """Return one replica for each version."""
+        return FleetState(tuple(self.running.values()), tuple(self._replica(p) for p in self.running.values()))
 
     def close(self) -> None:
         """Stop everything."""
         self.running.clear()
+
+    def _replica(self, placement: Placement) -> Replica:
+        version, name = placement.spec.version, f"v{placement.spec.version.number}-0"
+        state = self.states.get(version, WorkerState.READY)
+        return Replica(
+            version,
+            name,
+            STATES[state],
+            Endpoint(replica=name, url=f"http://127.0.0.1:{10_000 + version.number}"),
+            WorkerHealth(state=state, version=version, digest=placement.spec.digest),
+        )

@@ -1,31 +1,123 @@
-"""The fleet port: start and stop workers, and tell how they are."""
+"""The fleet port: say what should run, see what does."""
 
-from typing import Protocol
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Protocol, Self
+
+from pydantic import Field, model_validator
 
 from contracts.ids import VersionId
+from contracts.model import Frozen
+from contracts.units import Duration
 from contracts.wire.routing import Endpoint
-from contracts.wire.worker import WorkerHealth, WorkerSpec
+from contracts.wire.worker import WorkerHealth, WorkerSpec, WorkerState
+
+
+class Tier(StrEnum):
+    """How warm a placement is kept: always; until nobody has asked it for a while; or not at all, only announced."""
+
+    ALWAYS = "always"
+    TTL = "ttl"
+    COLD = "cold"
+
+
+class Placement(Frozen):
+    """One version that should run: how it is started, in how many replicas, and how warm they are kept.
+
+    ``ttl_s``, of the tier of that name, counts from when it was placed or last asked.
+    """
+
+    spec: WorkerSpec
+    replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    tier: Tier = Tier.ALWAYS
+    ttl_s: Annotated[Duration, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ttl_belongs_to_its_tier(self) -> Self:
+        if (self.ttl_s is None) == (self.tier is Tier.TTL):
+            raise ValueError("ttl_s is given with the tier ttl, and only with it")
+        return self
+
+
+class ReplicaState(StrEnum):
+    """How far a replica is; ``failed`` ones are started again, later each time."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One worker process as its supervisor last saw it. ``restarts`` counts how often it had to be started again."""
+
+    version: VersionId
+    name: str
+    state: ReplicaState
+    endpoint: Endpoint | None = None
+    health: WorkerHealth | None = None
+    restarts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class FleetState:
+    """What should run and what does. ``cold_start_s`` is how long each version takes from cold, where it is known."""
+
+    placements: tuple[Placement, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    cold_start_s: dict[VersionId, float] = field(default_factory=dict)
+    asleep: frozenset[VersionId] = frozenset()
+    """Versions that are placed but not running: cold ones, and those nobody asked for so long."""
+
+    def placement(self, version: VersionId) -> Placement | None:
+        """Return how a version is placed, None when it isn't."""
+        return next((placed for placed in self.placements if placed.spec.version == version), None)
+
+    def endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
+        """Return where a version's ready replicas listen; those being drained are not among them."""
+        ready = (r for r in self.replicas if r.version == version and r.state is ReplicaState.READY)
+        return tuple(replica.endpoint for replica in ready if replica.endpoint is not None)
+
+    def health(self, version: VersionId) -> WorkerHealth | None:
+        """Return the best that any of a version's replicas is; None when it is not placed, or asleep."""
+        placed = self.placement(version)
+        if placed is None or version in self.asleep:
+            return None
+        mine = [r for r in self.replicas if r.version == version and r.state is not ReplicaState.DRAINING]
+        for replica in mine:
+            if replica.state is ReplicaState.READY and replica.health is not None:
+                return replica.health
+        failed = next((replica for replica in mine if replica.state is ReplicaState.FAILED), None)
+        state = WorkerState.LOADING if failed is None else WorkerState.FAILED
+        message = failed.message if failed is not None else next((r.message for r in mine if r.message), "")
+        return WorkerHealth(state=state, version=version, digest=placed.spec.digest, message=message)
 
 
 class Fleet(Protocol):
     """All workers of all versions, wherever they run."""
 
-    def start(self, spec: WorkerSpec) -> None:
-        """Start one worker for a version that has none; does nothing when it has one."""
+    def apply(self, placements: tuple[Placement, ...]) -> None:
+        """Make this and nothing else run: start what is missing, drain and stop what is not named. Returns at once."""
         ...
 
-    def stop(self, version: VersionId) -> None:
-        """Stop a version's workers; does nothing when there are none."""
-        ...
-
-    def endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
-        """Return where a version's workers listen; empty when none runs."""
-        ...
-
-    def health(self, version: VersionId) -> WorkerHealth | None:
-        """Return a version's health, None when no worker answers."""
+    def observe(self) -> FleetState:
+        """Return what should run and what does, without asking anybody."""
         ...
 
     def close(self) -> None:
-        """Stop every worker."""
+        """Let go of the fleet."""
         ...
+
+
+def place(fleet: Fleet, placement: Placement) -> None:
+    """Add a version to what should run, or change how it is placed."""
+    others = tuple(p for p in fleet.observe().placements if p.spec.version != placement.spec.version)
+    fleet.apply((*others, placement))
+
+
+def withdraw(fleet: Fleet, version: VersionId) -> None:
+    """Take a version out of what should run."""
+    fleet.apply(tuple(placed for placed in fleet.observe().placements if placed.spec.version != version))

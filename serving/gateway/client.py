@@ -11,15 +11,19 @@ TIMEOUT_S = 5.0
 
 
 class GatewayClient:
-    """One gateway over HTTP. Remembers which batches it has returned, so that each is returned once."""
+    """One gateway over HTTP. Remembers which batches and samples it has returned, so that each is returned once.
+
+    What a pull returned is acknowledged by the next one: store it in between.
+    """
 
     def __init__(self, url: str, control_token: str, *, transport: httpx.BaseTransport | None = None) -> None:
         headers = {"x-roost-control-token": control_token}
         self._client = httpx.Client(
             base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False, transport=transport
         )
+        self._seen: dict[str, int] = {}
+        self._seen_samples: dict[str, int] = {}
         self._boot: str | None = None
-        self._seen = -1
 
     def push(self, table: RoutingTable) -> None:
         """Put a routing table in force.
@@ -48,9 +52,11 @@ class GatewayClient:
         Raises:
             Unavailable: when it doesn't answer; what it counted is kept there.
         """
-        params: dict[str, str | int] = {"acknowledged": self._seen}
+        params: dict[str, str | int] = {}
         if self._boot is not None:
             params["boot"] = self._boot
+            params["acknowledged"] = self._seen.get(self._boot, -1)
+            params["samples"] = self._seen_samples.get(self._boot, -1)
         answer = self._call("GET", "/-/telemetry", params=params)
         try:
             reply = TelemetryReply.model_validate_json(answer.content)
@@ -58,10 +64,17 @@ class GatewayClient:
             raise Unavailable(
                 f"the gateway's telemetry can't be read: {answer.text[:200]}", hint="see its log"
             ) from None
-        fresh = [batch for batch in reply.batches if batch.boot != self._boot or batch.sequence > self._seen]
-        if reply.batches:
-            self._boot, self._seen = reply.batches[-1].boot, reply.batches[-1].sequence
-        return reply.model_copy(update={"batches": tuple(fresh)})
+        return self._note(reply)
+
+    def _note(self, reply: TelemetryReply) -> TelemetryReply:
+        """Return what of a reply wasn't returned before, and note it; only the present boot is still of interest."""
+        batches = [batch for batch in reply.batches if batch.sequence > self._seen.get(batch.boot, -1)]
+        seen = self._seen_samples.get(reply.boot, -1)
+        samples = [sample for sample in reply.samples if sample.number > seen]
+        self._boot = reply.boot
+        self._seen = {batch.boot: batch.sequence for batch in reply.batches} or self._seen
+        self._seen_samples = {reply.boot: samples[-1].number if samples else seen}
+        return reply.model_copy(update={"batches": tuple(batches), "samples": tuple(samples)})
 
     def close(self) -> None:
         """Close the connection."""

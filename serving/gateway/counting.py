@@ -1,35 +1,37 @@
-"""Counting: exact numbers per tick, cut into numbered batches that are kept until acknowledged."""
+"""Counting: exact numbers of the running tick, cut into numbered batches."""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from contracts.clock import Clock
 from contracts.ids import VersionId
+from contracts.sketch import bucket_of
 from contracts.wire.routing import Split
 from contracts.wire.telemetry import (
     AttemptCounts,
     Exposure,
+    Feedback,
+    Refusals,
     RequestCounts,
-    SampledOutput,
     TelemetryBatch,
-    TelemetryReply,
+    UserSignals,
 )
 from contracts.wire.worker import FailureReason
 
-LONGEST_SAMPLE_QUEUE = 4096
 MOST_KEYS = 200_000
+MOST_FEEDBACK = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptKey:
+class AttemptKey(NamedTuple):
     """What attempts are counted by."""
 
     service: str
-    version: VersionId
+    version: str
     replica: str
     lane: str
     mirrored: bool = False
+    forced: bool = False
 
 
 @dataclass(slots=True)
@@ -40,6 +42,10 @@ class AttemptTally:
     latency_sum_s: float = 0.0
     bad: dict[str, int] = field(default_factory=dict)
     slow: dict[str, int] = field(default_factory=dict)
+    latency: dict[int, int] = field(default_factory=dict)
+    queue: dict[int, int] = field(default_factory=dict)
+    cancelled: int = 0
+    cold: int = 0
 
 
 @dataclass(slots=True)
@@ -49,43 +55,88 @@ class RequestTally:
     total: int = 0
     bad: int = 0
     fell_back: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    cached: int = 0
+    cancelled: int = 0
+
+
+class Outcome(NamedTuple):
+    """How one attempt went, as far as it is counted."""
+
+    latency_s: float
+    queue_s: float = 0.0
+    failure: FailureReason | None = None
+    cold: bool = False
+
+
+@dataclass(slots=True)
+class Tick:
+    """Everything counted since the last cut."""
+
+    attempts: dict[AttemptKey, AttemptTally] = field(default_factory=dict)
+    requests: dict[tuple[str, str], RequestTally] = field(default_factory=dict)
+    exposures: dict[tuple[str, str, float], list[int]] = field(default_factory=dict)
+    refusals: dict[tuple[str, str], int] = field(default_factory=dict)
+    signals: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    feedback: list[Feedback] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing was counted."""
+        return not (self.attempts or self.requests or self.exposures or self.refusals or self.signals or self.feedback)
 
 
 class Counter:
     """All counts of one gateway. One thread (the event loop's) writes and cuts."""
 
     def __init__(self, gateway: str, boot: str, clock: Clock) -> None:
-        self._gateway, self._boot, self._clock = gateway, boot, clock
+        self._gateway, self.boot, self._clock = gateway, boot, clock
         self._start_s = clock.now_s()
         self._sequence = 0
-        self._attempts: dict[AttemptKey, AttemptTally] = {}
-        self._requests: dict[tuple[str, str], RequestTally] = {}
-        self._exposures: dict[tuple[str, str, float], list[int]] = {}
         self._seen_keys: dict[str, set[str]] = {}
-        self._waiting: deque[TelemetryBatch] = deque()
-        self._samples: deque[SampledOutput] = deque()
-        self._dropped_samples = 0
+        self.tick = Tick()
 
-    def count_attempt(
-        self, key: AttemptKey, latency_s: float, failure: FailureReason | None, thresholds_s: Mapping[str, float]
-    ) -> None:
+    def count_attempt(self, key: AttemptKey, outcome: Outcome, thresholds_s: Mapping[str, float]) -> None:
         """Count one attempt; a failed one is slow under every threshold, so that failing fast never looks good."""
-        tally = self._attempts.setdefault(key, AttemptTally())
+        tally = self._attempt_tally(key)
+        latency_s, queue_s, failure, cold = outcome
         tally.total += 1
+        tally.cold += cold
         if failure is not None:
             tally.bad[failure] = tally.bad.get(failure, 0) + 1
         else:
             tally.latency_sum_s += latency_s
+            bucket = bucket_of(latency_s)
+            tally.latency[bucket] = tally.latency.get(bucket, 0) + 1
+        bucket = bucket_of(queue_s)
+        tally.queue[bucket] = tally.queue.get(bucket, 0) + 1
         for name, threshold_s in thresholds_s.items():
             if failure is not None or latency_s > threshold_s:
                 tally.slow[name] = tally.slow.get(name, 0) + 1
 
-    def count_request(self, service: str, lane: str, *, bad: bool, fell_back: bool) -> None:
+    def count_cancelled_attempt(self, key: AttemptKey) -> None:
+        """Count an attempt whose client went away before anything can be said about the version."""
+        self._attempt_tally(key).cancelled += 1
+
+    def count_request(
+        self, service: str, lane: str, *, failure: FailureReason | None, fell_back: bool = False, cached: bool = False
+    ) -> None:
         """Count what one user got, after retries and fallback."""
-        tally = self._requests.setdefault((service, lane), RequestTally())
+        tally = self._request_tally(service, lane)
         tally.total += 1
-        tally.bad += bad
         tally.fell_back += fell_back
+        tally.cached += cached
+        if failure is not None:
+            tally.bad += 1
+            tally.reasons[failure] = tally.reasons.get(failure, 0) + 1
+
+    def count_cancelled_request(self, service: str, lane: str) -> None:
+        """Count a request whose client went away."""
+        self._request_tally(service, lane).cancelled += 1
+
+    def count_refusal(self, service: str, reason: str) -> None:
+        """Count a request that was refused before any attempt."""
+        self.tick.refusals[service, reason] = self.tick.refusals.get((service, reason), 0) + 1
 
     def count_exposure(self, service: str, split: Split, key: str, *, challenger: bool) -> None:
         """Count a key's first assignment in a rollout, beside the weight in force then.
@@ -97,67 +148,101 @@ class Counter:
         if len(seen) >= MOST_KEYS or key in seen:
             return
         seen.add(key)
-        arms = self._exposures.setdefault((service, split.rollout_id, split.weight), [0, 0])
+        arms = self.tick.exposures.setdefault((service, split.rollout_id, split.weight), [0, 0])
         arms[challenger] += 1
+
+    def count_signal(self, service: str, version: str, *, asked_again: bool) -> None:
+        """Count an answer to a known user, or that the user asked for the same again."""
+        counts = self.tick.signals.setdefault((service, version), [0, 0])
+        counts[asked_again] += 1
+
+    def keep_feedback(self, feedback: Feedback) -> bool:
+        """Keep a user's opinion for the next batch; tell whether there was room."""
+        if len(self.tick.feedback) >= MOST_FEEDBACK:
+            return False
+        self.tick.feedback.append(feedback)
+        return True
 
     def forget_keys_except(self, rollout_ids: set[str]) -> None:
         """Drop what is known of the keys of rollouts that have ended."""
         self._seen_keys = {rollout: keys for rollout, keys in self._seen_keys.items() if rollout in rollout_ids}
 
-    def keep_sample(self, sample: SampledOutput) -> None:
-        """Keep an output for the scorers; when the queue is full the oldest is dropped and counted."""
-        self._samples.append(sample)
-        if len(self._samples) > LONGEST_SAMPLE_QUEUE:
-            self._samples.popleft()
-            self._dropped_samples += 1
-
-    def cut(self, table_revision: int) -> None:
+    def cut(self, table_revision: int) -> TelemetryBatch:
         """End the tick: what was counted since the last cut becomes the next numbered batch, empty or not."""
         end_s = max(self._start_s, self._clock.now_s())
-        self._waiting.append(
-            TelemetryBatch(
-                gateway=self._gateway,
-                boot=self._boot,
-                sequence=self._sequence,
-                start_s=self._start_s,
-                end_s=end_s,
-                table_revision=table_revision,
-                attempts=tuple(_attempt_counts(key, tally) for key, tally in self._attempts.items()),
-                requests=tuple(
-                    RequestCounts(service=service, lane=lane, total=t.total, bad=t.bad, fell_back=t.fell_back)
-                    for (service, lane), t in self._requests.items()
-                ),
-                exposures=tuple(
-                    Exposure(service=service, rollout_id=rollout, weight=weight, champion=arms[0], challenger=arms[1])
-                    for (service, rollout, weight), arms in self._exposures.items()
-                ),
-            )
+        batch = TelemetryBatch(
+            gateway=self._gateway,
+            boot=self.boot,
+            sequence=self._sequence,
+            start_s=self._start_s,
+            end_s=end_s,
+            table_revision=table_revision,
+            **_tables(self.tick),
         )
         self._sequence += 1
         self._start_s = end_s
-        self._attempts, self._requests, self._exposures = {}, {}, {}
+        self.tick = Tick()
+        return batch
 
-    def reply(self, boot: str | None, acknowledged: int) -> TelemetryReply:
-        """Forget the batches that the control plane has stored, and return the rest with the samples so far.
+    def _attempt_tally(self, key: AttemptKey) -> AttemptTally:
+        tally = self.tick.attempts.get(key)
+        if tally is None:
+            tally = self.tick.attempts[key] = AttemptTally()
+        return tally
 
-        An acknowledgement of another boot says nothing about this one's batches.
-        """
-        while boot == self._boot and self._waiting and self._waiting[0].sequence <= acknowledged:
-            self._waiting.popleft()
-        samples, self._samples = tuple(self._samples), deque()
-        dropped, self._dropped_samples = self._dropped_samples, 0
-        return TelemetryReply(batches=tuple(self._waiting), samples=samples, dropped_samples=dropped)
+    def _request_tally(self, service: str, lane: str) -> RequestTally:
+        tally = self.tick.requests.get((service, lane))
+        if tally is None:
+            tally = self.tick.requests[service, lane] = RequestTally()
+        return tally
+
+
+def _tables(tick: Tick) -> dict[str, Any]:
+    return dict(
+        attempts=tuple(_attempt_counts(key, tally) for key, tally in tick.attempts.items()),
+        requests=tuple(_request_counts(service, lane, tally) for (service, lane), tally in tick.requests.items()),
+        exposures=tuple(
+            Exposure(service=service, rollout_id=rollout, weight=weight, champion=arms[0], challenger=arms[1])
+            for (service, rollout, weight), arms in tick.exposures.items()
+        ),
+        refusals=tuple(
+            Refusals(service=service, reason=reason, total=total) for (service, reason), total in tick.refusals.items()
+        ),
+        signals=tuple(
+            UserSignals(service=service, version=VersionId.parse(version), answered=counts[0], asked_again=counts[1])
+            for (service, version), counts in tick.signals.items()
+        ),
+        feedback=tuple(tick.feedback),
+    )
 
 
 def _attempt_counts(key: AttemptKey, tally: AttemptTally) -> AttemptCounts:
     return AttemptCounts(
         service=key.service,
-        version=key.version,
+        version=VersionId.parse(key.version),
         replica=key.replica,
         lane=key.lane,
         mirrored=key.mirrored,
+        forced=key.forced,
         total=tally.total,
         bad=tally.bad,
         slow=tally.slow,
         latency_sum_s=tally.latency_sum_s,
+        latency=tally.latency,
+        queue=tally.queue,
+        cancelled=tally.cancelled,
+        cold=tally.cold,
+    )
+
+
+def _request_counts(service: str, lane: str, tally: RequestTally) -> RequestCounts:
+    return RequestCounts(
+        service=service,
+        lane=lane,
+        total=tally.total,
+        bad=tally.bad,
+        fell_back=tally.fell_back,
+        reasons=tally.reasons,
+        cached=tally.cached,
+        cancelled=tally.cancelled,
     )

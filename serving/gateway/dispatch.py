@@ -1,137 +1,228 @@
-"""Dispatch: one request through split, attempt, fallback, mirror and counting."""
+"""Dispatch: one request through split, cache, attempt, fallback, mirror and counting."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from contracts.clock import Clock
 from contracts.ids import CHAMPION, VersionId
+from contracts.redaction import redact
 from contracts.specs.service import Fallback
-from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
+from contracts.wire.routing import RoutingTable, Split
 from contracts.wire.telemetry import SampledOutput
-from contracts.wire.worker import GenerateRequest
-from serving.gateway.counting import AttemptKey, Counter
-from serving.gateway.fallback import RetryBudget, deserves_fallback
+from contracts.wire.worker import FailureReason
+from serving.gateway.attempts import Attempt, Events, make_attempt
+from serving.gateway.counting import AttemptKey, Counter, Outcome
+from serving.gateway.fallback import deserves_fallback
 from serving.gateway.intake import Intake
-from serving.gateway.replicas import Attempt, LaneSlot, Replicas
+from serving.gateway.lines import Line
+from serving.gateway.mirror import Mirror
+from serving.gateway.service import Service
+from serving.gateway.signals import Recall
 from serving.gateway.split import goes_to_challenger, is_mirrored, is_sampled
+from serving.gateway.spool import SampleQueue
+from serving.gateway.work import PictureWork, Work
 
-NO_LANE_LIMIT = 1_000_000
-"""Requests at once of a service without lanes: the replica's own concurrency is what holds."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """What the user gets: the attempt that answered, and the one it stood in for, if any."""
+    """What the user gets: the attempt that answered, the one it stood in for, and whether it came from the cache."""
 
-    intake: Intake
+    work: Work
     attempt: Attempt
     fell_back_from: Attempt | None = None
+    cached: bool = False
 
 
 class Dispatcher:
     """Serves accepted requests by the routing table it follows."""
 
-    def __init__(self, replicas: Replicas, counter: Counter, clock: Clock) -> None:
-        self._replicas, self._counter, self._clock = replicas, counter, clock
-        self._budgets: dict[str, RetryBudget] = {}
-        self._mirroring: set[asyncio.Task[Attempt]] = set()
+    def __init__(self, counter: Counter, samples: SampleQueue, recall: Recall, clock: Clock) -> None:
+        self._counter, self._samples, self._recall, self._clock = counter, samples, recall, clock
+        self.services: dict[str, Service] = {}
+        self.mirror = Mirror()
 
     def follow(self, table: RoutingTable) -> None:
         """Serve by a new table from the next request on."""
-        known = [e for routes in table.services.values() for group in routes.endpoints.values() for e in group]
-        self._replicas.keep_only(known)
+        before = self.services
+        self.services = {n: Service(routes, self._clock, before.get(n)) for n, routes in table.services.items()}
+        for name in before.keys() - self.services.keys():
+            for line in before[name].lines.values():
+                line.retire()
         self._counter.forget_keys_except({r.split.rollout_id for r in table.services.values() if r.split is not None})
-        self._budgets = {
-            name: self._budgets.get(name, RetryBudget(routes.fallback.retry_budget))
-            for name, routes in table.services.items()
-            if routes.fallback is not None
-        }
 
-    async def serve(self, intake: Intake) -> Answer:
-        """Assign a request to a version, attempt it, fall back if the service says so, and count all of it."""
-        routes, split = intake.routes, intake.routes.split
-        to_challenger = split is not None and goes_to_challenger(split, intake.sticky_key)
-        version = split.challenger if split is not None and to_challenger else routes.champion
-        if split is not None:
-            self._counter.count_exposure(routes.service, split, intake.sticky_key, challenger=to_challenger)
-        attempt = await self._attempt(intake, version, intake.lane, intake.generate)
-        answer = Answer(intake, attempt)
+    def close(self) -> None:
+        """Close idle connections."""
+        for service in self.services.values():
+            for line in service.lines.values():
+                line.retire()
+
+    async def serve(self, intake: Intake, on_event: Events | None = None) -> list[Answer]:
+        """Assign a request to a version, attempt it, fall back if the service says so, and count all of it.
+
+        Raises:
+            CancelledError: when the client has gone.
+        """
+        service = intake.service
+        line = self._assign(intake)
+        try:
+            if len(intake.works) == 1:
+                answers = [await self._answer(intake, 0, line, on_event)]
+            else:
+                parts = [self._answer(intake, index, line, None) for index in range(len(intake.works))]
+                answers = list(await asyncio.gather(*parts))
+        except asyncio.CancelledError:
+            self._counter.count_cancelled_request(service.name, intake.lane)
+            raise
+        self._note(intake, answers)
+        return answers
+
+    def _assign(self, intake: Intake) -> Line:
+        """Return the line of a request's version; one that was forced is no assignment of the split."""
+        service = intake.service
+        if intake.forced is not None:
+            return service.line(intake.forced)
+        split = service.routes.split
+        if split is None or service.challenger is None:
+            return service.champion
+        to_challenger = goes_to_challenger(split, intake.sticky_key)
+        self._counter.count_exposure(service.name, split, intake.sticky_key, challenger=to_challenger)
+        return service.challenger if to_challenger else service.champion
+
+    async def _answer(self, intake: Intake, index: int, line: Line, on_event: Events | None) -> Answer:
+        service, work = intake.service, intake.works[index]
+        cached = False
+        if service.cache is not None and intake.repeatable and on_event is None:
+            key = (line.name, work.path, work.question)
+            attempt, cached = await service.cache.answer(
+                key, lambda: self._attempt(intake, index, line, intake.lane, work)
+            )
+        else:
+            attempt = await self._attempt(intake, index, line, intake.lane, work, on_event)
+        answer = Answer(work, attempt, cached=cached)
         if attempt.failure is not None:
-            answer = await self._fall_back(answer)
-        elif split is not None and not to_challenger and is_mirrored(split, intake.request_id):
-            self._mirror(intake, split)
-        self._note(answer)
+            return await self._fall_back(intake, index, answer, on_event)
+        split = service.routes.split
+        if split is not None and split.mirror_share and line is not service.challenger and not cached:
+            self._copy(intake, index, work, split)
         return answer
 
     async def _attempt(
-        self, intake: Intake, version: VersionId, lane: str, generate: GenerateRequest, *, mirrored: bool = False
+        self, intake: Intake, index: int, line: Line, lane: str, work: Work, on_event: Events | None = None
     ) -> Attempt:
-        routes = intake.routes
-        settings = routes.lanes.get(lane)
-        slot = LaneSlot(lane, settings.max_concurrency if settings is not None else NO_LANE_LIMIT)
-        attempt = await self._replicas.attempt(
-            version, _endpoints(routes, version), generate, slot, timeout_s=routes.limits.timeout
-        )
-        key = AttemptKey(routes.service, version, attempt.replica, lane, mirrored)
-        self._counter.count_attempt(key, attempt.latency_s, attempt.failure, routes.latency_thresholds_s)
-        if attempt.picture is not None and is_sampled(routes.score_sample, intake.request_id):
-            self._counter.keep_sample(
-                SampledOutput(
-                    service=routes.service,
-                    version=version,
-                    request_id=intake.request_id,
-                    lane=lane,
-                    prompt=generate.prompt,
-                    seed=generate.seed,
-                    at_s=self._clock.now_s(),
-                    mirrored=mirrored,
-                    image_png=attempt.picture,
-                )
+        service = intake.service
+        start_s = time.perf_counter()
+        try:
+            attempt = await make_attempt(
+                line, work, service.slots[lane], timeout_s=service.routes.limits.timeout, on_event=on_event
             )
+        except asyncio.CancelledError:
+            self._count_cancelled(intake, line.name, lane, time.perf_counter() - start_s)
+            raise
+        self._count(intake, attempt, lane)
+        if attempt.failure is None and (intake.review is not None or service.routes.score_sample):
+            self._sample(intake, index, attempt, lane, work)
         return attempt
 
-    async def _fall_back(self, answer: Answer) -> Answer:
-        """Try once more where the fallback says; what has failed is never asked the same again."""
-        intake, failed = answer.intake, answer.attempt
-        fallback = intake.routes.fallback
+    def _count(self, intake: Intake, attempt: Attempt, lane: str, *, mirrored: bool = False) -> None:
+        service = intake.service
+        forced = intake.forced is not None
+        key = AttemptKey(service.name, attempt.version, attempt.replica, lane, mirrored, forced)
+        outcome = Outcome(attempt.latency_s, attempt.queue_s, attempt.failure, attempt.cold)
+        self._counter.count_attempt(key, outcome, service.routes.latency_thresholds_s)
+
+    def _count_cancelled(self, intake: Intake, version: str, lane: str, waited_s: float) -> None:
+        """Count the attempt of a client that left: against the version only when the client had been patient."""
+        key = AttemptKey(intake.service.name, version, "none", lane, mirrored=False, forced=intake.forced is not None)
+        if waited_s > intake.service.patience_s:
+            outcome = Outcome(waited_s, 0.0, FailureReason.ABANDONED)
+            self._counter.count_attempt(key, outcome, intake.service.routes.latency_thresholds_s)
+        else:
+            self._counter.count_cancelled_attempt(key)
+
+    async def _fall_back(self, intake: Intake, index: int, answer: Answer, on_event: Events | None) -> Answer:
+        """Try once more where the fallback says; what has failed is never asked the same again.
+
+        Unless the replica was lost: then another replica of the same version is as good.
+        """
+        service, failed = intake.service, answer.attempt
+        fallback = service.routes.fallback
         if fallback is None or not deserves_fallback(fallback, failed.failure):
             return answer
-        version, lane, generate = _second_chance(intake, fallback)
-        asked_before = (version, generate) == (failed.version, intake.generate)
-        budget = self._budgets.get(intake.routes.service)
-        if asked_before or budget is None or not budget.take():
+        lane, work = _second_chance(intake, answer.work, fallback)
+        line = service.champion
+        asked_before = (line.name, work) == (failed.version, answer.work)
+        if asked_before and not (failed.lost and len(line.replicas) > 1):
             return answer
-        return Answer(intake, await self._attempt(intake, version, lane, generate), fell_back_from=failed)
+        if not service.budget.take():
+            return answer
+        second = await self._attempt(intake, index, line, lane, work, on_event)
+        return Answer(work, second, fell_back_from=failed)
 
-    def _mirror(self, intake: Intake, split: Split) -> None:
+    def _copy(self, intake: Intake, index: int, work: Work, split: Split) -> None:
         """Copy a served request to the challenger if it is idle; the user never waits for it."""
-        if self._replicas.is_idle(_endpoints(intake.routes, split.challenger)):
-            copy = self._attempt(intake, split.challenger, intake.lane, intake.generate, mirrored=True)
-            task = asyncio.create_task(copy)
-            self._mirroring.add(task)
-            task.add_done_callback(self._mirroring.discard)
+        if not is_mirrored(split, intake.request_id):
+            return
+        service = intake.service
 
-    def _note(self, answer: Answer) -> None:
-        service = answer.intake.routes.service
-        if service in self._budgets:
-            self._budgets[service].note_request()
-        self._counter.count_request(
-            service,
-            answer.intake.lane,
-            bad=answer.attempt.picture is None,
-            fell_back=answer.fell_back_from is not None,
+        def note(attempt: Attempt) -> None:
+            self._count(intake, attempt, intake.lane, mirrored=True)
+            if attempt.failure is None:
+                self._sample(intake, index, attempt, intake.lane, work, mirrored=True)
+
+        self.mirror.copy(
+            service.line(split.challenger), work, service.slots[intake.lane], service.routes.limits.timeout, note
         )
 
+    def _sample(
+        self, intake: Intake, index: int, attempt: Attempt, lane: str, work: Work, *, mirrored: bool = False
+    ) -> None:
+        """Keep a picture for the scorers by chance, or for a person because a policy wants one to look at it."""
+        routes = intake.service.routes
+        due = intake.review is not None or is_sampled(routes.score_sample, intake.part_id(index))
+        if not due or not isinstance(work, PictureWork):
+            return
+        self._samples.append(
+            SampledOutput(
+                service=routes.service,
+                version=VersionId.parse(attempt.version),
+                request_id=intake.part_id(index),
+                lane=lane,
+                prompt=redact(work.prompt).text if routes.intake.redact else work.prompt,
+                seed=work.seed,
+                at_s=self._clock.now_s(),
+                mirrored=mirrored,
+                image_png=attempt.body,
+                review=intake.review,
+            )
+        )
 
-def _second_chance(intake: Intake, fallback: Fallback) -> tuple[VersionId, str, GenerateRequest]:
-    """Return version, lane and request of a fallback: the champion's, in another lane's settings if one is named."""
-    champion = intake.routes.champion
+    def _note(self, intake: Intake, answers: list[Answer]) -> None:
+        """Count the logical request, and remember whose answer it got."""
+        service, first = intake.service, answers[0]
+        service.budget.note_request()
+        self._counter.count_request(
+            service.name,
+            intake.lane,
+            failure=next((a.attempt.failure for a in answers if a.attempt.failure is not None), None),
+            fell_back=any(a.fell_back_from is not None for a in answers),
+            cached=all(a.cached for a in answers),
+        )
+        version = first.attempt.version
+        self._recall.remember(intake.request_id, (service.name, version, intake.lane, intake.user, intake.prompt))
+        if intake.user is not None and intake.prompt is not None and intake.forced is None:
+            # Who asks again does so because of the answer before, whichever version answers now.
+            before = self._recall.note_answer(service.name, intake.user, intake.prompt, version)
+            if before is not None:
+                self._counter.count_signal(service.name, before, asked_again=True)
+            self._counter.count_signal(service.name, version, asked_again=False)
+
+
+def _second_chance(intake: Intake, work: Work, fallback: Fallback) -> tuple[str, Work]:
+    """Return lane and work of a fallback to the champion: another lane's settings, if one is named."""
     if fallback.to == CHAMPION:
-        return champion, intake.lane, intake.generate
-    lane = intake.routes.lanes[fallback.to]
-    settings = {"steps": lane.steps, "guidance": lane.guidance, "width": None, "height": None}
-    return champion, fallback.to, intake.generate.model_copy(update=settings)
-
-
-def _endpoints(routes: ServiceRoutes, version: VersionId) -> tuple[Endpoint, ...]:
-    return routes.endpoints.get(str(version), ())
+        return intake.lane, work
+    if not isinstance(work, PictureWork):
+        return fallback.to, work
+    lane = intake.service.routes.lanes[fallback.to]
+    return fallback.to, work._replace(steps=lane.steps, guidance=lane.guidance, width=None, height=None)

@@ -10,12 +10,12 @@ class RetryBudget:
     """A token bucket filled by requests: each adds ``share`` of a retry, a retry takes one, at most ``BURST`` saved."""
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._tokens = BURST
 
     def note_request(self) -> None:
         """Add one request's share of a retry."""
-        self._tokens = min(BURST, self._tokens + self._share)
+        self._tokens = min(BURST, self._tokens + self.share)
 
     def take(self) -> bool:
         """Take one retry if there is one."""
@@ -26,5 +26,8 @@ class RetryBudget:
 
 
 def deserves_fallback(fallback: Fallback | None, failure: FailureReason | None) -> bool:
-    """Tell whether a failed attempt is one that the service's fallback is for."""
-    return fallback is not None and failure is not None and failure.value in {reason.value for reason in fallback.on}
+    """Tell whether a failed attempt is one that the service's fallback is for; a predicted OOM is one."""
+    if fallback is None or failure is None:
+        return False
+    reason = FailureReason.OOM if failure is FailureReason.OOM_PREDICTED else failure
+    return reason.value in {named.value for named in fallback.on}

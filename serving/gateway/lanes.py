@@ -7,8 +7,10 @@ from contracts.wire.routing import ServiceRoutes
 DEFAULT_LANE = "default"
 
 
-def choose_lane(routes: ServiceRoutes, prompt: str, *, asked: str | None = None, tier: str | None = None) -> str:
+def choose_lane(routes: ServiceRoutes, prompt: str | None, *, asked: str | None = None, tier: str | None = None) -> str:
     """Return the lane of a request: the one asked for, else the first route that matches, else the first lane.
+
+    What has no prompt (tensors, tables) matches no condition on prompts.
 
     Raises:
         InvalidInput: when the lane asked for isn't declared.
@@ -17,13 +19,17 @@ def choose_lane(routes: ServiceRoutes, prompt: str, *, asked: str | None = None,
         if asked not in routes.lanes:
             raise InvalidInput(f"lane {asked!r} is not declared", hint=f"lanes: {', '.join(routes.lanes) or 'none'}")
         return asked
-    words = prompt.lower().split()
+    if not routes.route:
+        return next(iter(routes.lanes), DEFAULT_LANE)
+    words = prompt.lower().split() if prompt is not None else None
     matching = (rule.lane for rule in routes.route if _matches(rule, words, tier))
     return next(matching, next(iter(routes.lanes), DEFAULT_LANE))
 
 
-def _matches(rule: Route, words: list[str], tier: str | None) -> bool:
+def _matches(rule: Route, words: list[str] | None, tier: str | None) -> bool:
     when: RouteCondition = rule.when
+    if words is None:
+        return when.tier == tier and when == RouteCondition(tier=tier)
     return (
         (when.prompt_words_below is None or len(words) < when.prompt_words_below)
         and (when.prompt_words_from is None or len(words) >= when.prompt_words_from)

@@ -1,10 +1,12 @@
 """Real HTTP on loopback: apps run by uvicorn in a thread, workers with a runtime that needs no model."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -14,12 +16,13 @@ from starlette.applications import Starlette
 from contracts.clock import SystemClock
 from contracts.ids import VersionId
 from contracts.rng import SeededRng
+from contracts.wire.gateway import GatewaySpec
 from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
-from contracts.wire.worker import FailureReason, GatewaySpec, GenerateRequest, WorkerSpec
+from contracts.wire.worker import FailureReason, GenerateRequest, WorkerSpec
 from serving.gateway.app import Gateway
 from serving.gateway.client import GatewayClient
 from serving.worker.app import Worker
-from serving.worker.runtimes.port import DrawFailure
+from serving.worker.runtimes.port import AfterStep, DrawFailure, Picture
 
 CONTROL_TOKEN = "control-token-of-tests"
 CHAMPION, CHALLENGER = VersionId("m", 1), VersionId("m", 2)
@@ -36,18 +39,23 @@ class ScriptedRuntime:
     def load(self) -> None:
         """Nothing to load."""
 
-    def draw(self, request: GenerateRequest) -> bytes:
-        self.asked.append(request)
+    def warm_up(self) -> None:
+        """Nothing to warm up."""
+
+    def draw(self, requests: Sequence[GenerateRequest], after_step: AfterStep) -> list[Picture]:
+        self.asked.extend(requests)
         time.sleep(self.delay_s)
         if self.failure is not None:
             raise DrawFailure(self.failure, f"scripted {self.failure}")
-        return f"picture of {request.prompt} by seed {request.seed}".encode()
+        texts = [f"picture of {request.prompt} by seed {request.seed}" for request in requests]
+        return [text.encode for text in texts]
 
 
 @contextmanager
-def running(app: Starlette) -> Iterator[str]:
+def running(app: Starlette, protocol: Literal["auto"] | type[asyncio.Protocol] = "auto") -> Iterator[str]:
     """Run an app on a free loopback port; yields its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, port=0, http=protocol, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -64,7 +72,7 @@ def running(app: Starlette) -> Iterator[str]:
 def running_worker(version: VersionId, runtime: ScriptedRuntime) -> Iterator[Endpoint]:
     """Run a worker; yields its endpoint."""
     spec = WorkerSpec(version=version, digest="sha256:" + "0" * 64, directory="unused")
-    with running(Worker(spec, runtime).app()) as url:
+    with running(Worker(spec, lambda _: runtime).app()) as url:
         yield Endpoint(replica=f"v{version.number}-0", url=url)
 
 

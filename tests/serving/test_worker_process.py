@@ -15,10 +15,12 @@ from PIL import Image
 
 from contracts.errors import Unavailable
 from contracts.ids import VersionId
+from contracts.manifest import make_manifest
 from contracts.wire.worker import FaultDrill, WorkerHealth, WorkerSpec, WorkerState
 from controlplane.demo.model.versions import assemble, find_version
 from evaluation.price_tags.reader import load_reader
 from serving.fleet.local import LocalFleet
+from serving.fleet.port import Placement, place
 from serving.process import start_child
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -34,10 +36,11 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
 
 def spec_of(name: str, folder: Path, faults: FaultDrill | None = None) -> WorkerSpec:
     demo = find_version(name)
+    directory = assemble(name, folder / name)
     return WorkerSpec(
         version=VersionId(name, 1),
-        digest="sha256:" + "0" * 64,
-        directory=str(assemble(name, folder / name)),
+        digest=make_manifest(directory).digest,
+        directory=str(directory),
         defaults=demo.defaults,
         faults=faults or FaultDrill.model_validate(demo.faults),
     )
@@ -46,7 +49,7 @@ def spec_of(name: str, folder: Path, faults: FaultDrill | None = None) -> Worker
 def await_loaded(fleet: LocalFleet, version: VersionId) -> WorkerHealth:
     deadline_s = time.monotonic() + 120
     while time.monotonic() < deadline_s:
-        health = fleet.health(version)
+        health = fleet.observe().health(version)
         if health is not None and health.state is not WorkerState.LOADING:
             return health
         time.sleep(0.1)
@@ -55,14 +58,13 @@ def await_loaded(fleet: LocalFleet, version: VersionId) -> WorkerHealth:
 
 def draw(fleet: LocalFleet, version: VersionId, **settings: object) -> httpx.Response:
     body = {"prompt": PROMPT, "seed": 5, **settings}
-    url = f"{fleet.endpoints(version)[0].url}/generate"
+    url = f"{fleet.observe().endpoints(version)[0].url}/generate"
     return httpx.post(url, json=body, timeout=120, trust_env=False)
 
 
 def test_a_worker_draws_what_is_asked_and_the_same_again(fleet: LocalFleet, tmp_path: Path) -> None:
     spec = spec_of("good", tmp_path)
-    fleet.start(spec)
-    fleet.start(spec)
+    place(fleet, Placement(spec=spec))
     assert await_loaded(fleet, spec.version).state is WorkerState.READY
     first, again = draw(fleet, spec.version), draw(fleet, spec.version)
     assert first.content == again.content
@@ -75,7 +77,7 @@ def test_a_worker_draws_what_is_asked_and_the_same_again(fleet: LocalFleet, tmp_
 
 def test_running_out_of_memory_is_an_answer_and_the_worker_lives_on(fleet: LocalFleet, tmp_path: Path) -> None:
     spec = spec_of("hungry", tmp_path)
-    fleet.start(spec)
+    place(fleet, Placement(spec=spec))
     await_loaded(fleet, spec.version)
     answer = draw(fleet, spec.version, width=1024, height=512)
     assert answer.status_code == 507
@@ -85,7 +87,7 @@ def test_running_out_of_memory_is_an_answer_and_the_worker_lives_on(fleet: Local
 
 def test_a_version_that_wears_out_draws_the_prompts_before(fleet: LocalFleet, tmp_path: Path) -> None:
     spec = spec_of("good", tmp_path, FaultDrill(stale_prompts_after=2))
-    fleet.start(spec)
+    place(fleet, Placement(spec=spec))
     await_loaded(fleet, spec.version)
     shown = []
     for digit in "12345678":
@@ -93,29 +95,6 @@ def test_a_version_that_wears_out_draws_the_prompts_before(fleet: LocalFleet, tm
         shown.append(load_reader().read(Image.open(io.BytesIO(answer.content))).digits)
     assert shown[:2] == ["1", "2"]
     assert [asked == seen for asked, seen in zip("345678", shown[2:], strict=True)].count(False) == 3
-
-
-def test_a_version_that_can_not_be_loaded_says_so(fleet: LocalFleet, tmp_path: Path) -> None:
-    spec = spec_of("good", tmp_path)
-    (Path(spec.directory) / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
-    fleet.start(spec)
-    health = await_loaded(fleet, spec.version)
-    assert health.state is WorkerState.FAILED
-    assert health.message
-    assert draw(fleet, spec.version).status_code == 503
-
-
-def test_a_killed_worker_is_noticed_and_started_again(fleet: LocalFleet, tmp_path: Path) -> None:
-    spec = spec_of("good", tmp_path)
-    fleet.start(spec)
-    first = fleet.endpoints(spec.version)
-    fleet._workers[spec.version].process.kill()
-    deadline_s = time.monotonic() + 10
-    while fleet.endpoints(spec.version) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    assert fleet.health(spec.version) is None
-    fleet.start(spec)
-    assert fleet.endpoints(spec.version) != first
 
 
 def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:

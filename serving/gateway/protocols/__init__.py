@@ -1,0 +1,1 @@
+"""The protocols that clients speak: OpenAI images, Open Inference Protocol, MLflow scoring."""

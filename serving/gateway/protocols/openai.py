@@ -1,0 +1,216 @@
+"""OpenAI's images API: reading requests, and answers and errors in its shape."""
+
+import re
+from typing import Any
+
+import orjson
+
+from contracts.errors import InvalidInput
+from contracts.rng import Rng
+from serving.gateway.dispatch import Answer
+from serving.gateway.intake import Headers, Intake, find_service, read_forced_version, read_lane, read_sticky_key
+from serving.gateway.pictures import FORMATS, PictureFormat, finish_picture
+from serving.gateway.policy import normalise
+from serving.gateway.protocols.dialect import Problem
+from serving.gateway.provenance import Facts
+from serving.gateway.service import Service
+from serving.gateway.work import PictureWork, Work
+
+LARGEST_BODY_BYTES = 1 << 20
+SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
+ONLY_AUTO = ("quality", "style", "background", "moderation")
+KNOWN_FIELDS = {
+    *("model", "prompt", "n", "size", "user", "seed", "response_format"),
+    *("output_format", "output_compression", "stream", "partial_images", *ONLY_AUTO),
+}
+EXAMPLE = 'send {"model": ..., "prompt": ...}'
+
+
+class ImageRequest:
+    """What a client asked for beside the pictures themselves: their format, and whether they come as events."""
+
+    __slots__ = ("format", "stream")
+
+    def __init__(self, wanted: PictureFormat, *, stream: bool) -> None:
+        self.format = wanted
+        self.stream = stream
+
+
+def read_image_request(
+    body: bytes, headers: Headers, services: dict[str, Service], rng: Rng
+) -> tuple[Intake, ImageRequest]:
+    """Read ``POST /v1/images/generations``; ``seed`` is our extension and is chosen when absent.
+
+    Raises:
+        InvalidInput: naming the field that can't be accepted.
+        NotFound: when the model (our service) isn't in the routing table.
+        NotPermitted: when the client may not force a version.
+    """
+    document = _parse(body)
+    service = find_service(document.get("model"), services)
+    limits = service.routes.limits
+    prompt = _prompt(document.get("prompt"), limits.max_prompt_chars)
+    n = _whole(document, "n", 1, limits.max_pictures, default=1)
+    stream = _flag(document, "stream")
+    partial_images = _whole(document, "partial_images", 0, 3, default=0) if "partial_images" in document else 0
+    if stream and n > 1:
+        raise InvalidInput(f"n: {n} pictures can't be streamed", hint="stream one picture per request")
+    if partial_images and not stream:
+        raise InvalidInput("partial_images: only with stream", hint="set stream to true")
+    wanted = _format(document)
+    size = _size(document.get("size"), limits.max_pixels)
+    user = _user(document, headers)
+    lane = read_lane(service, headers, prompt)
+    chance = rng.token(12)
+    seed = _seed(document.get("seed"), n, chance[16:])
+    settings = service.routes.lanes.get(lane)
+    steps, guidance = (settings.steps, settings.guidance) if settings is not None else (None, None)
+    drawn = PictureWork(prompt, seed, steps, guidance, size[0], size[1], partial_images if stream else None)
+    request_id = "r-" + chance[:16]
+    intake = Intake(
+        service=service,
+        lane=lane,
+        request_id=request_id,
+        sticky_key=read_sticky_key(service, headers, user) or request_id,
+        works=_works(drawn, n),
+        prompt=prompt,
+        user=user,
+        forced=read_forced_version(service, headers),
+        repeatable=document.get("seed") is not None,
+    )
+    return intake, ImageRequest(wanted, stream=stream)
+
+
+def _works(drawn: PictureWork, n: int) -> tuple[Work, ...]:
+    """Return the pictures asked for: the same but for their seeds, which follow each other."""
+    return (drawn, *(drawn._replace(seed=drawn.seed + index) for index in range(1, n)))
+
+
+def facts_of(intake: Intake, answer: Answer, index: int, now_s: int) -> Facts:
+    """Return what a picture tells of itself."""
+    drawn = answer.work
+    assert isinstance(drawn, PictureWork)  # noqa: S101 - this protocol asks for nothing else
+    return {
+        "service": intake.service.name,
+        "version": answer.attempt.version,
+        "digest": answer.attempt.digest,
+        "request_id": intake.part_id(index),
+        "lane": intake.lane,
+        "seed": drawn.seed,
+        "steps": drawn.steps,
+        "guidance": drawn.guidance,
+        "width": drawn.width,
+        "height": drawn.height,
+        "created_s": now_s,
+    }
+
+
+async def write_pictures(intake: Intake, answers: list[Answer], wanted: PictureFormat, now_s: int) -> bytes:
+    """Return the body of a good answer."""
+    pictures = [
+        await finish_picture(answer.attempt.body, facts_of(intake, answer, index, now_s), wanted)
+        for index, answer in enumerate(answers)
+    ]
+    data = b",".join(b'{"b64_json":"' + picture + b'"}' for picture in pictures)
+    return b'{"created":%d,"output_format":"%s","data":[%s]}' % (now_s, wanted.kind.encode(), data)
+
+
+def seed_header(intake: Intake) -> tuple[bytes, bytes]:
+    """Return the seed of the first picture; the others' follow it."""
+    work = intake.works[0]
+    assert isinstance(work, PictureWork)  # noqa: S101 - this protocol asks for nothing else
+    return (b"x-roost-seed", b"%d" % work.seed)
+
+
+def shape_error(problem: Problem) -> bytes:
+    """Return a problem in OpenAI's shape, our code and hint inside."""
+    kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    if problem.status == 429:
+        kind = "rate_limit_error"
+    field, colon, _ = problem.message.partition(":")
+    param = field if colon and field.replace("_", "").isalnum() and field.islower() else None
+    code = "content_policy_violation" if problem.code == "policy.denied" else problem.code
+    error = {"message": problem.message, "type": kind, "param": param, "code": code, "hint": problem.hint}
+    return orjson.dumps({"error": error})
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error}", hint=EXAMPLE) from None
+    if not isinstance(document, dict):
+        raise InvalidInput("the body is not a JSON object", hint=EXAMPLE)
+    if not document.keys() <= KNOWN_FIELDS:
+        unknown = min(document.keys() - KNOWN_FIELDS)
+        raise InvalidInput(f"{unknown[:100]}: unknown field", hint=f"known fields: {', '.join(sorted(KNOWN_FIELDS))}")
+    for name in ONLY_AUTO:
+        if document.get(name) not in ("auto", None):
+            raise InvalidInput(f"{name}: only 'auto' is served", hint="the service's lanes set how it draws")
+    if document.get("response_format") not in ("b64_json", None):
+        raise InvalidInput("response_format: only b64_json is served", hint="pictures are not kept, so there is no url")
+    return document
+
+
+def _prompt(prompt: object, longest: int) -> str:
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InvalidInput("prompt: must be text", hint="say what to draw")
+    if len(prompt) > longest:
+        raise InvalidInput(f"prompt: {len(prompt)} characters, the limit is {longest}", hint="shorten it")
+    normal = normalise(prompt)
+    if not normal.strip() or len(normal) > longest:
+        raise InvalidInput("prompt: nothing legible in it, or too long once composed", hint="say what to draw")
+    return normal
+
+
+def _whole(document: dict[str, Any], name: str, least: int, most: int, *, default: int) -> int:
+    value = document.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidInput(f"{name}: {value!r} is not a whole number from {least} to {most}", hint="see the limits")
+    return value
+
+
+def _flag(document: dict[str, Any], name: str) -> bool:
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidInput(f"{name}: {value!r} is neither true nor false", hint="leave it out for false")
+    return bool(value)
+
+
+def _format(document: dict[str, Any]) -> PictureFormat:
+    kind = document.get("output_format") or "png"
+    if kind not in FORMATS:
+        raise InvalidInput(f"output_format: {kind!r} is not served", hint=f"formats: {', '.join(FORMATS)}")
+    return PictureFormat(kind, _whole(document, "output_compression", 0, 100, default=90))
+
+
+def _size(size: object, max_pixels: int) -> tuple[int | None, int | None]:
+    if size is None or size == "auto":
+        return None, None
+    match = SIZE.fullmatch(size) if isinstance(size, str) else None
+    if match is None:
+        raise InvalidInput(f"size: {str(size)[:50]!r} is not WIDTHxHEIGHT", hint="for example 64x32")
+    width, height = int(match[1]), int(match[2])
+    if min(width, height) < 8 or max(width, height) > 8192 or width % 8 or height % 8 or width * height > max_pixels:
+        raise InvalidInput(f"size: {size} can't be drawn", hint=f"multiples of 8, at most {max_pixels} pixels in all")
+    return width, height
+
+
+def _seed(seed: object, n: int, chance: str) -> int:
+    if seed is None:
+        return int(chance, 16) >> 1
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63 - n + 1:
+        raise InvalidInput(f"seed: {seed!r} is not a whole number from 0 to 2^63 - n", hint="leave it out to have one")
+    return seed
+
+
+def _user(document: dict[str, Any], headers: Headers) -> str | None:
+    user = document.get("user")
+    if user is None:
+        header = headers.get(b"x-roost-user")
+        return header.decode("latin-1")[:500] if header else None
+    if not isinstance(user, str) or len(user) > 500:
+        raise InvalidInput("user: must be text of at most 500 characters", hint="send an id of yours")
+    return user or None

@@ -1,0 +1,333 @@
+"""The local fleet with real workers: what is placed runs, comes back, drains, and is adopted by the next supervisor."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contracts.errors import Conflict
+from contracts.ids import VersionId
+from contracts.wire.capacity import WorkerLimits
+from contracts.wire.worker import WorkerSpec, WorkerState
+from serving.fleet.keeper import Patience
+from serving.fleet.lease import await_lapse, renew
+from serving.fleet.local import LocalFleet
+from serving.fleet.port import Placement, ReplicaState, Tier, place, withdraw
+from serving.fleet.reports import Report, read_began_ticks, read_report, write_report
+from tests.serving.models import spec_of, write_onnx
+
+pytestmark = pytest.mark.timeout(240)
+HASTE = Patience(back_off_s=0.2, longest_back_off_s=2.0, settle_s=0.3, drain_s=10, heartbeat_s=0.1)
+ROWS = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [0.0, 3.0]}]}
+SECOND = VersionId("m", 2)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> WorkerSpec:
+    return spec_of(write_onnx(tmp_path_factory.mktemp("version") / "v"))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path / "fleet", patience=HASTE)
+    yield fleet
+    fleet.close()
+
+
+def await_that(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it does not come about"
+        time.sleep(0.02)
+
+
+def ready(fleet: LocalFleet, spec: WorkerSpec) -> int:
+    return len(fleet.observe().endpoints(spec.version))
+
+
+def pids(fleet: LocalFleet) -> set[int]:
+    """The processes that report to the fleet's folder and run."""
+    reports = [read_report(file) for file in fleet._launcher._reports.glob("*.json")]
+    return {report.pid for report in reports if report is not None and report.is_alive}
+
+
+def ask(url: str) -> int:
+    try:
+        return httpx.post(f"{url}/infer", json=ROWS, timeout=10, trust_env=False).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+@pytest.mark.slow
+def test_replicas_run_side_by_side_and_follow_what_is_placed(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    fleet.apply((Placement(spec=spec, replicas=2),))
+    assert fleet.observe().health(spec.version).state is WorkerState.LOADING  # type: ignore[union-attr]
+    await_that(lambda: ready(fleet, spec) == 2)
+    endpoints = fleet.observe().endpoints(spec.version)
+    assert {endpoint.replica for endpoint in endpoints} == {"v1-0", "v1-1"}
+    assert all(ask(endpoint.url) == 200 and endpoint.digest == spec.digest for endpoint in endpoints)
+    assert fleet.observe().cold_start_s[spec.version] > 0
+    fleet.apply((Placement(spec=spec, replicas=1),))
+    await_that(lambda: len(pids(fleet)) == 1)
+    assert fleet.observe().endpoints(spec.version) == endpoints[:1]
+    place(fleet, Placement(spec=spec.model_copy(update={"version": SECOND})))
+    assert {placed.spec.version for placed in fleet.observe().placements} == {spec.version, SECOND}
+    withdraw(fleet, spec.version)
+    await_that(lambda: fleet.observe().health(spec.version) is None and len(fleet.observe().endpoints(SECOND)) == 1)
+    fleet.apply(())
+    await_that(lambda: not pids(fleet))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    fleet.apply((Placement(spec=spec, replicas=2),))
+    await_that(lambda: ready(fleet, spec) == 2)
+    before = pids(fleet)
+    killed = min(before)
+    os.kill(killed, signal.SIGKILL)
+    await_that(lambda: ready(fleet, spec) == 1)
+    await_that(lambda: ready(fleet, spec) == 2)
+    assert len(pids(fleet) - before) == 1
+    assert sorted(replica.restarts for replica in fleet.observe().replicas) == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_ended_and_started_again(tmp_path: Path, spec: WorkerSpec) -> None:
+    fleet = LocalFleet(tmp_path / "fleet", patience=Patience(silence_s=1.0, back_off_s=0.1, heartbeat_s=0.1))
+    try:
+        fleet.apply((Placement(spec=spec),))
+        await_that(lambda: ready(fleet, spec) == 1)
+        (hung,) = pids(fleet)
+        os.kill(hung, signal.SIGSTOP)
+        await_that(lambda: ready(fleet, spec) == 1 and pids(fleet) and pids(fleet) != {hung})
+        assert read_began_ticks(hung) is None
+    finally:
+        fleet.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["digest", "plan"])
+def test_a_version_that_can_not_be_loaded_is_told_and_not_tried_without_end(
+    fleet: LocalFleet, spec: WorkerSpec, tmp_path: Path, broken: str
+) -> None:
+    if broken == "digest":
+        wrong, told = spec.model_copy(update={"digest": "sha256:" + "0" * 64}), "have the digest"
+    else:
+        folder = write_onnx(tmp_path / "odd")
+        (folder / "roost.json").write_text('{"kind": "gguf"}')
+        wrong, told = spec_of(folder), "roost.json: kind"
+    fleet.apply((Placement(spec=wrong),))
+    await_that(lambda: fleet.observe().health(wrong.version).state is WorkerState.FAILED)  # type: ignore[union-attr]
+    health = fleet.observe().health(wrong.version)
+    assert health is not None
+    assert told in health.message
+    time.sleep(3)
+    # 2 s of back-off and more between two starts, where nothing would hold a spinning fleet back.
+    assert fleet.observe().replicas[0].restarts <= 3
+    # What it is while it is tried again is still: failed.
+    assert fleet.observe().health(wrong.version).state is WorkerState.FAILED  # type: ignore[union-attr]
+
+
+def test_a_worker_that_never_gets_ready_is_told(tmp_path: Path, spec: WorkerSpec) -> None:
+    fleet = LocalFleet(tmp_path / "fleet", patience=Patience(start_s=0.05, back_off_s=0.05, longest_back_off_s=0.2))
+    try:
+        fleet.apply((Placement(spec=spec),))
+        await_that(lambda: fleet.observe().health(spec.version).state is WorkerState.FAILED)  # type: ignore[union-attr]
+        assert "not ready within" in fleet.observe().health(spec.version).message  # type: ignore[union-attr]
+    finally:
+        fleet.close()
+
+
+@pytest.mark.slow
+def test_workers_wait_for_memory_and_what_never_fits_is_told(tmp_path: Path, spec: WorkerSpec) -> None:
+    limited = spec.model_copy(update={"limits": WorkerLimits(memory_limit_bytes=600 << 20)})
+    huge = limited.model_copy(update={"version": SECOND, "limits": WorkerLimits(memory_limit_bytes=5 << 30)})
+    fleet = LocalFleet(tmp_path / "fleet", patience=HASTE, memory_budget_bytes=1 << 30)
+    try:
+        fleet.apply((Placement(spec=limited, replicas=2), Placement(spec=huge)))
+        await_that(lambda: ready(fleet, limited) == 1)
+        time.sleep(1)
+        states = Counter(replica.state for replica in fleet.observe().replicas if replica.version == limited.version)
+        assert states == {ReplicaState.READY: 1, ReplicaState.WAITING: 1}
+        assert any("waits for memory: 600 MiB" in replica.message for replica in fleet.observe().replicas)
+        assert "the fleet may use 1 GiB in all" in fleet.observe().health(SECOND).message  # type: ignore[union-attr]
+        other = limited.model_copy(update={"version": VersionId("m", 3)})
+        fleet.apply((Placement(spec=other),))
+        await_that(lambda: ready(fleet, other) == 1)
+    finally:
+        fleet.close()
+
+
+@pytest.mark.slow
+def test_tiers_say_how_warm_a_version_is_kept(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    cold = spec.model_copy(update={"version": SECOND})
+    fleet.apply((Placement(spec=spec, tier=Tier.TTL, ttl_s=3.0), Placement(spec=cold, tier=Tier.COLD)))
+    await_that(lambda: ready(fleet, spec) == 1)
+    assert fleet.observe().asleep == {cold.version}
+    await_that(lambda: fleet.observe().asleep == {spec.version, cold.version} and not pids(fleet))
+    assert fleet.observe().health(spec.version) is None
+    # Cold versions have the same bytes: what a start of theirs takes is known from the other's.
+    assert fleet.observe().cold_start_s[cold.version] > 0
+    place(fleet, Placement(spec=spec))
+    await_that(lambda: ready(fleet, spec) == 1)
+
+
+@pytest.mark.slow
+def test_a_drained_worker_finishes_what_it_has(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    fleet.apply((Placement(spec=spec, replicas=2),))
+    await_that(lambda: ready(fleet, spec) == 2)
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            for endpoint in fleet.observe().endpoints(spec.version):
+                statuses[ask(endpoint.url)] += 1
+
+    senders = [threading.Thread(target=send) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    fleet.apply((Placement(spec=spec, replicas=1),))
+    await_that(lambda: len(pids(fleet)) == 1)
+    stop.set()
+    for sender in senders:
+        sender.join()
+    assert set(statuses) == {200}
+    assert statuses[200] > 5
+
+
+@pytest.mark.slow
+def test_a_version_whose_settings_change_is_served_through_the_change(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    fleet.apply((Placement(spec=spec),))
+    await_that(lambda: ready(fleet, spec) == 1)
+    (before,) = pids(fleet)
+    other = spec.model_copy(update={"limits": WorkerLimits(max_queue=3)})
+    fleet.apply((Placement(spec=other),))
+    while before in pids(fleet):
+        assert fleet.observe().endpoints(spec.version)
+        time.sleep(0.05)
+    assert ready(fleet, spec) == 1
+
+
+SUPERVISOR = """
+import sys, time
+from pathlib import Path
+from contracts.wire.worker import WorkerSpec
+from serving.fleet.local import LocalFleet
+from serving.fleet.port import Placement
+fleet = LocalFleet(Path(sys.argv[1]), outlives=True)
+fleet.apply((Placement(spec=WorkerSpec.model_validate_json(sys.argv[2]), replicas=2),))
+while True:
+    print(" ".join(e.url for e in fleet.observe().endpoints(fleet.observe().placements[0].spec.version)), flush=True)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_loses_no_request_and_leaves_no_worker_behind(tmp_path: Path, spec: WorkerSpec) -> None:
+    folder = tmp_path / "fleet"
+    first = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, str(folder), spec.model_dump_json()], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    urls: list[str] = []
+    while len(urls) < 2:
+        urls = first.stdout.readline().split()
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            for url in urls:
+                statuses[ask(url)] += 1
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    time.sleep(1.0)
+    fleet = LocalFleet(folder, outlives=True, patience=HASTE)
+    try:
+        before = pids(fleet)
+        fleet.apply((Placement(spec=spec, replicas=2),))
+        await_that(lambda: ready(fleet, spec) == 2)
+        time.sleep(1.0)
+        assert pids(fleet) == before
+        assert {endpoint.url for endpoint in fleet.observe().endpoints(spec.version)} == set(urls)
+        stop.set()
+        sender.join()
+        assert set(statuses) == {200}
+        assert statuses[200] > 10
+        # One is not wanted any more, then none: nothing is left behind.
+        fleet.apply((Placement(spec=spec, replicas=1),))
+        await_that(lambda: len(pids(fleet)) == 1)
+        fleet.apply(())
+        await_that(lambda: not pids(fleet))
+        assert all(read_began_ticks(pid) is None for pid in before)
+    finally:
+        stop.set()
+        fleet.close()
+
+
+@pytest.mark.slow
+def test_workers_of_an_earlier_fleet_that_nobody_wants_are_stopped(tmp_path: Path, spec: WorkerSpec) -> None:
+    earlier = LocalFleet(tmp_path / "fleet", outlives=True, patience=HASTE)
+    earlier.apply((Placement(spec=spec),))
+    await_that(lambda: ready(earlier, spec) == 1)
+    earlier.close()
+    (left,) = pids(earlier)
+    later = LocalFleet(tmp_path / "fleet", outlives=True, patience=HASTE)
+    try:
+        time.sleep(0.5)
+        assert pids(later) == {left}
+        other = spec.model_copy(update={"version": SECOND})
+        later.apply((Placement(spec=other),))
+        await_that(lambda: read_began_ticks(left) is None)
+        later.apply(())
+        await_that(lambda: not pids(later))
+    finally:
+        later.close()
+
+
+def test_one_folder_has_one_supervisor(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path / "fleet")
+    try:
+        with pytest.raises(Conflict, match="another process supervises"):
+            LocalFleet(tmp_path / "fleet")
+    finally:
+        fleet.close()
+    LocalFleet(tmp_path / "fleet").close()
+
+
+@pytest.mark.slow
+def test_a_lease_lapses_when_nobody_renews_it(tmp_path: Path) -> None:
+    lease, lapsed = tmp_path / "lease", threading.Event()
+    waiting = threading.Thread(target=await_lapse, args=(lease, lapsed, 3.0))
+    waiting.start()
+    for _ in range(10):
+        renew(lease)
+        time.sleep(0.5)
+        assert not lapsed.is_set()
+    waiting.join(timeout=10)
+    assert lapsed.is_set()
+
+
+def test_a_report_knows_its_process_from_a_later_one_of_the_same_number(tmp_path: Path, spec: WorkerSpec) -> None:
+    write_report(tmp_path / "w.json", spec, 1234)
+    report = read_report(tmp_path / "w.json")
+    assert report is not None
+    assert (report.pid, report.port, report.spec, report.is_alive) == (os.getpid(), 1234, spec, True)
+    assert not report.model_copy(update={"began_ticks": report.began_ticks + 1}).is_alive
+    (tmp_path / "w.json").write_text(json.dumps({"pid": 1}))
+    assert read_report(tmp_path / "w.json") is None
+    assert Report.model_validate_json(report.model_dump_json()) == report

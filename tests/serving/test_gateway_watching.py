@@ -1,0 +1,146 @@
+"""Metrics, access log and traces: what was counted, in the words of others."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
+
+from contracts.clock import SystemClock
+from contracts.ids import VersionId
+from contracts.rng import SystemRng
+from contracts.specs.service import Fallback
+from contracts.wire.gateway import GatewaySpec
+from contracts.wire.worker import FailureReason
+from serving.gateway import recording
+from serving.gateway.app import Gateway
+from serving.gateway.counting import AttemptKey, AttemptTally, Tick
+from serving.gateway.metrics import MOST_VERSIONS, Totals
+from tests.serving.conftest import CHALLENGER, CHAMPION, CONTROL_TOKEN, Bench, ScriptedRuntime, running, running_worker
+
+
+@pytest.fixture
+def spans_seen() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def watched(
+    tmp_path: Path,
+    champion: ScriptedRuntime,
+    challenger: ScriptedRuntime,
+    spans_seen: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bench]:
+    """A gateway that logs with prompts and traces into memory."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans_seen))
+    monkeypatch.setattr(recording, "otlp_provider", lambda _: provider)
+    spec = GatewaySpec(
+        name="g1",
+        control_token=CONTROL_TOKEN,
+        state_directory=str(tmp_path / "state"),
+        access_log=str(tmp_path / "access.jsonl"),
+        access_log_prompts=True,
+        traces_to="http://127.0.0.1:4318/v1/traces",
+    )
+    with (
+        running_worker(CHAMPION, champion) as first,
+        running_worker(CHALLENGER, challenger) as second,
+        running(Gateway(spec, SystemClock(), SystemRng()).app()) as url,
+    ):
+        built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
+        yield built
+        built.client.close()
+        built.http.close()
+
+
+def ask(bench: Bench, headers: dict[str, str] | None = None, **body: object) -> httpx.Response:
+    return bench.http.post("/v1/images/generations", json={"model": "tags", "prompt": "a tag", **body}, headers=headers)
+
+
+def values(bench: Bench, name: str) -> dict[frozenset[str], float]:
+    """Return a metric's samples by their label values, in whatever order."""
+    text = bench.http.get("/metrics").text
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
+    return {frozenset(sample.labels.values()): sample.value for sample in samples}
+
+
+def test_metrics_say_what_was_answered(bench: Bench, challenger: ScriptedRuntime) -> None:
+    bench.route(1.0, fallback=Fallback.model_validate({"on": ["oom"], "to": "champion"}))
+    challenger.failure = FailureReason.OOM
+    for _ in range(3):
+        ask(bench)
+    bench.client.pull()
+    ask(bench)
+    ask(bench, size="7x7")
+    attempts = values(bench, "roost_gateway_attempts_total")
+    assert attempts[frozenset({"tags", "m@2", "default", "live", "oom"})] == 4
+    assert attempts[frozenset({"tags", "m@1", "default", "live", "good"})] == 4
+    assert values(bench, "roost_gateway_requests_total")[frozenset({"tags", "default", "good"})] == 4
+    assert values(bench, "roost_gateway_fallbacks_total") == {frozenset({"tags", "default"}): 4}
+    assert values(bench, "roost_gateway_refusals_total") == {frozenset({"unknown", "input.invalid"}): 1}
+    buckets = values(bench, "roost_gateway_attempt_latency_seconds_bucket")
+    assert buckets[frozenset({"tags", "m@1", "default", "live", "+Inf"})] == 4
+    counts = [count for labels, count in buckets.items() if "m@1" in labels]
+    assert counts == sorted(counts)
+    assert values(bench, "roost_gateway_table_revision") == {frozenset(): 1}
+
+
+def test_label_sets_stay_bounded_as_versions_come_and_go() -> None:
+    totals, known = Totals(), {str(VersionId("m", number)) for number in (1, 2)}
+    for number in range(1, 3 * MOST_VERSIONS):
+        key = AttemptKey("tags", str(VersionId("m", number)), "r", "default")
+        totals.add(Tick(attempts={key: AttemptTally(total=1)}))
+        totals.forget_versions_except(known)
+    assert len(totals.attempts) <= MOST_VERSIONS + 1
+    assert {series[1] for series in totals.attempts} >= known
+
+
+def test_the_access_log_has_a_line_per_request(watched: Bench, tmp_path: Path) -> None:
+    watched.route()
+    answer = ask(watched, prompt="a card for ann@example.org")
+    ask(watched, size="7x7")
+    lines: list[dict[str, object]] = []
+    deadline_s = time.monotonic() + 10
+    while len(lines) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+        file = tmp_path / "access.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    served, refused = lines
+    assert served["request_id"] == answer.headers["x-roost-request-id"]
+    assert (served["service"], served["version"], served["status"]) == ("tags", "m@1", 200)
+    assert served["prompt"] == "a card for [email]"
+    assert (refused["status"], refused["code"]) == (400, "input.invalid")
+
+
+def test_a_request_is_one_trace_with_queue_attempt_and_fallback(
+    watched: Bench, challenger: ScriptedRuntime, spans_seen: InMemorySpanExporter
+) -> None:
+    watched.route(1.0, fallback=Fallback.model_validate({"on": ["oom"], "to": "champion"}))
+    challenger.failure = FailureReason.OOM
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    ask(watched, {"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    deadline_s = time.monotonic() + 10
+    while len(spans := spans_seen.get_finished_spans()) < 5 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert sorted(span.name for span in spans) == [
+        *("roost.attempt", "roost.fallback", "roost.queue", "roost.queue", "roost.request")
+    ]
+    assert {f"{span.context.trace_id:032x}" for span in spans if span.context} == {trace}
+    by_name = {span.name: span for span in spans}
+    request, attempt = by_name["roost.request"], by_name["roost.attempt"]
+    assert attempt.attributes is not None
+    assert attempt.attributes["roost.version"] == "m@2"
+    assert not attempt.status.is_ok
+    assert request.start_time is not None
+    assert request.end_time is not None
+    assert all(
+        span.start_time is not None and request.start_time <= span.start_time <= request.end_time for span in spans
+    )
