@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help system demo test test-fast coverage check format bench bench-core docs ui-shots install lock clean
+.PHONY: help system demo test test-fast coverage check format bench bench-core bench-registry bench-serving docs ui-shots install lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,10 +62,18 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-core ## all benchmarks
+bench: bench-core bench-registry bench-serving ## all benchmarks
 
 bench-core: $(INSTALLED) ## the decision core beside its peers (under 10 minutes)
 	$(BIN)/python -m benchmarks.decision_core --jobs 2 --out build/bench-core
+
+bench-registry: $(INSTALLED) ## recipes, the catalogue with 10 000 versions, the capacity model
+	$(BIN)/python -m benchmarks.registry_recipes --out build/bench-registry
+	$(BIN)/python -m benchmarks.registry_catalogue --out build/bench-registry
+	$(BIN)/python -m benchmarks.registry_capacity --out build/bench-registry
+
+bench-serving: $(INSTALLED) ## a worker beside the bare pipeline: pictures a second, batches, p95
+	$(BIN)/python -m benchmarks.serving --out build/bench-serving
 
 docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

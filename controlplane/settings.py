@@ -1,5 +1,6 @@
 """Where the embedded system keeps what it must not lose."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,26 @@ class Settings:
     """Everything lives below one folder, ``home``; removing it removes all traces."""
 
     home: Path = Path(".roost")
+
+    @property
+    def database_url(self) -> str:
+        """Address of the control plane's database: ``ROOST_DATABASE_URL``, or SQLite in the folder."""
+        return os.environ.get("ROOST_DATABASE_URL") or f"sqlite:///{(self.home / 'roost.db').resolve()}"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The signed heads of the database's records, best on another disk: ``ROOST_CHECKPOINTS``."""
+        return Path(os.environ.get("ROOST_CHECKPOINTS") or self.home / "checkpoints.jsonl")
+
+    @property
+    def checkpoint_key(self) -> Path:
+        """The key that signs them."""
+        return self.home / "keys" / "checkpoints"
+
+    @property
+    def token_key(self) -> Path:
+        """The key of the tokens' hashes."""
+        return self.home / "keys" / "tokens"
 
     @property
     def mlflow_uri(self) -> str:
@@ -31,9 +52,29 @@ class Settings:
         return self.home / "ledger.jsonl"
 
     @property
+    def history_uri(self) -> str:
+        """Address of the history of telemetry, scores and events."""
+        return f"sqlite:///{(self.home / 'history.db').resolve()}"
+
+    @property
+    def hooks_uri(self) -> str:
+        """Address of the calls of hooks."""
+        return f"sqlite:///{(self.home / 'hooks.db').resolve()}"
+
+    @property
+    def reviews_uri(self) -> str:
+        """Address of the store of human reviews."""
+        return f"sqlite:///{(self.home / 'review.db').resolve()}"
+
+    @property
     def gateway_state(self) -> Path:
         """Where the gateway keeps the routing table in force."""
         return self.home / "gateway"
+
+    @property
+    def fleet(self) -> Path:
+        """Where workers report to their supervisor."""
+        return self.home / "fleet"
 
     @property
     def logs(self) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from contracts.clock import Clock, SystemClock
 from contracts.errors import Conflict, InvalidInput
 from contracts.rng import Rng, SystemRng
-from contracts.wire.worker import GatewaySpec
+from contracts.wire.gateway import GatewaySpec
 from controlplane.loop.reconcile import World
 from controlplane.loop.routing import RoutingDesk
 from controlplane.settings import Settings
@@ -50,7 +50,7 @@ def embedded_system(settings: Settings, clock: Clock | None = None, rng: Rng | N
         url = f"http://127.0.0.1:{child.port}"
         gateway = GatewayClient(url, token)
         stack.callback(gateway.close)
-        fleet = LocalFleet(settings.logs)
+        fleet = LocalFleet(settings.fleet, logs=settings.logs)
         stack.callback(fleet.close)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
         ledger = FileLedger(settings.ledger, code_version=distribution_version("roost"))

@@ -6,7 +6,23 @@ from typing import Annotated
 import typer
 
 from contracts.errors import RoostError
-from controlplane.cli import decision, demo, model, rollout, spec
+from controlplane.cli import (
+    decision,
+    demo,
+    drift,
+    job,
+    model,
+    optimize,
+    profile,
+    report,
+    review,
+    rollout,
+    spec,
+    traffic,
+    tune,
+    ui,
+)
+from controlplane.cli import eval as eval_
 
 app = typer.Typer(
     name="roost",
@@ -15,10 +31,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+optimize.add_commands(model.app)
+profile.add_commands(model.app)
+tune.add_commands(model.app)
 app.add_typer(model.app, name="model")
+app.add_typer(eval_.app, name="eval")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(spec.app, name="spec")
 app.add_typer(decision.app, name="decision")
+app.add_typer(job.app, name="job")
+app.command("traffic")(traffic.traffic)
+app.add_typer(drift.app, name="drift")
+app.add_typer(review.app, name="review")
+app.add_typer(report.app, name="report")
+app.command()(ui.ui)
 
 
 def _print_version(wanted: bool) -> None:

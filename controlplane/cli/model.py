@@ -42,7 +42,7 @@ def list_(
     from contracts.units import format_bytes
 
     tags = dict(_read_tag(text) for text in tag or ())
-    found = _open(home).search(model and parse_name(model, "model"), tags, page=page, size=size)
+    found = open_catalogue(home).search(model and parse_name(model, "model"), tags, page=page, size=size)
     rows = [_row(record) for record in found.versions]
     foreign = [{"version": str(f.id), "aliases": list(f.aliases), "created": _when(f.created_s)} for f in found.foreign]
     if as_json:
@@ -64,7 +64,7 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
     from contracts.units import format_bytes
     from registry.comparison import trace_line
 
-    catalogue = _open(home)
+    catalogue = open_catalogue(home)
     record = catalogue.get(VersionRef.parse(reference))
     row = _row(record) | {
         "defaults": record.defaults.model_dump(mode="json"),
@@ -80,31 +80,6 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
     for name, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value)
         typer.echo(f"{name:<14} {format_bytes(record.size_bytes) if name == 'size_bytes' else text}")
-
-
-@app.command()
-def compare(one: Reference, other: Reference, home: Home = HOME, as_json: AsJson = False) -> None:
-    """Tell what changes from one version to another: files, size, defaults, origin."""
-    from contracts.ids import VersionRef
-    from registry.comparison import compare_versions
-
-    found = compare_versions(_open(home), VersionRef.parse(one), VersionRef.parse(other))
-    row: dict[str, Any] = {
-        "one": str(found.one.id),
-        "other": str(found.other.id),
-        "same_content": found.same_content,
-        "common_ancestor": str(found.common_ancestor) if found.common_ancestor else None,
-        "growth_bytes": found.growth_bytes,
-        "changed": list(found.changed),
-        "added": list(found.added),
-        "removed": list(found.removed),
-        "settings": {name: list(values) for name, values in found.settings.items()},
-    }
-    if as_json:
-        print_json(row)
-        return
-    for name, value in row.items():
-        typer.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")
 
 
 @app.command()
@@ -134,7 +109,7 @@ def register(
         raise InvalidInput("directory: name one folder, or --run, or --adopt", hint="roost model register MODEL FOLDER")
     from registry.catalogue import Lineage, Registration
 
-    catalogue = _open(home, create=True)
+    catalogue = open_catalogue(home, create=True)
     if adopt is not None:
         if parent or description or recipe or base_model or data or code_revision:
             raise InvalidInput("adopt: what is adopted keeps MLflow's words", hint="leave out --parent and the like")
@@ -170,7 +145,7 @@ def alias(
     """Point an alias at a version; ``previous`` follows a champion."""
     from contracts.ids import VersionRef
 
-    catalogue = _open(home)
+    catalogue = open_catalogue(home)
     version = catalogue.get(VersionRef.parse(reference)).id
     before = _point(catalogue, version, name, actor=_who(actor), reason=reason, expected=expect)
     row = {"alias": name, "from": str(before) if before else None, "to": str(version)}
@@ -191,7 +166,7 @@ def undo(
     as_json: AsJson = False,
 ) -> None:
     """Point the champion back at the version before; again, and it goes back further."""
-    before, after = _open(home).aliases.undo(model, name, actor=_who(actor), reason=reason or "undo")
+    before, after = open_catalogue(home).aliases.undo(model, name, actor=_who(actor), reason=reason or "undo")
     if as_json:
         print_json({"alias": name, "from": str(before), "to": str(after)})
     else:
@@ -213,7 +188,7 @@ def reconcile(
     if adopt == revert:
         raise InvalidInput("adopt: choose one of --adopt and --revert", hint="--adopt keeps what stands in MLflow")
     choice: Literal["adopt", "revert"] = "adopt" if adopt else "revert"
-    now = _open(home).aliases.reconcile(model, name, choice, actor=_who(actor), reason=reason or choice)
+    now = open_catalogue(home).aliases.reconcile(model, name, choice, actor=_who(actor), reason=reason or choice)
     typer.echo(f"{name} of {model}: {now or 'nothing'}")
 
 
@@ -225,7 +200,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Tell who pointed which alias where, when and why, oldest first."""
-    moves = _open(home).aliases.history(model, name)
+    moves = open_catalogue(home).aliases.history(model, name)
     rows = [
         {
             "at": _when(move.at_s),
@@ -257,7 +232,7 @@ def verify(
     from contracts.ids import VersionRef
     from registry.provenance.keys import load_public_key
 
-    catalogue = _open(home)
+    catalogue = open_catalogue(home)
     keys = [load_public_key(path) for path in key or ()]
     record = catalogue.get(VersionRef.parse(reference))
     catalogue.fetch(record.id)
@@ -290,7 +265,7 @@ def sign(
     from registry.provenance.keys import key_id, load_private_key
 
     private = load_private_key(key)
-    catalogue = _open(home)
+    catalogue = open_catalogue(home)
     record = catalogue.get(VersionRef.parse(reference))
     catalogue.fetch(record.id)
     bundle = catalogue.signatures.sign(catalogue.manifest(record.id), str(record.id), private)
@@ -313,11 +288,16 @@ def waive(
 
     if not DIGEST.fullmatch(digest):
         raise InvalidInput(f"digest: {digest!r} is none", hint="copy it from the refusal: sha256: and 64 hex digits")
-    _open(home, create=True).journal.write_waiver(digest, actor=_who(actor), reason=reason)
+    open_catalogue(home, create=True).journal.write_waiver(digest, actor=_who(actor), reason=reason)
     typer.echo(f"{digest} waived by {_who(actor)}")
 
 
-def _open(home: Path, *, create: bool = False) -> "MlflowCatalogue":
+def open_catalogue(home: Path, *, create: bool = False) -> "MlflowCatalogue":
+    """Open a home's catalogue.
+
+    Raises:
+        NotFound: when there is none and none is to be made.
+    """
     from controlplane.settings import Settings
 
     settings = Settings(home)

@@ -1,6 +1,7 @@
 """The main job on embedded defaults: register, serve, split, count, judge, decide, promote or roll back."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,10 +25,13 @@ from controlplane.loop.evidence import EvidenceDesk
 from controlplane.loop.reconcile import RolloutLoop
 from controlplane.loop.routing import DesiredTraffic
 from controlplane.settings import Settings
+from controlplane.store.history import History
+from controlplane.watching import HistoryWatcher
 from controlplane.wiring import System, embedded_system
 from evaluation.scorers.price_tags import TagTextScorer
 from registry.catalogue import Registration, VersionRecord
-from serving.traffic import TrafficTotals
+from serving.fleet.port import Placement, place
+from serving.traffic.totals import TrafficTotals
 
 TICK_S = 1.0
 LOADING_TIMEOUT_S = 120.0
@@ -36,6 +40,7 @@ WARM_UP_PROMPTS = 8
 BUSY_SHARE = 0.5
 HIGHEST_RATE = 20.0
 SEED = 7
+LAST_RUN = Path(".roost/demo")
 
 
 def run_demo(scenario: Scenario, *, rate: float | None = None, home: Path | None = None, plain: bool = False) -> bool:
@@ -49,23 +54,27 @@ def run_demo(scenario: Scenario, *, rate: float | None = None, home: Path | None
     spec = scenario.load_spec()
     with _home(home) as folder, embedded_system(Settings(folder)) as system:
         champion = _begin(system, spec, scenario, stage)
-        show = Show(system, spec, stage)
+        history = History(system.settings.history_uri)
+        history.record_spec(spec, system.world.clock.now_s())
+        show = Show(system, spec, stage, HistoryWatcher(history))
         rate = rate or _measure_rate(system, champion.id)
         stage.say(f"✔ {USERS} users send {rate:.1f} requests a second")
+        if home is not None:
+            stage.say(f"  watch it in a browser: roost ui --home {home}")
         with live_traffic(system.gateway_url, spec.service, rate, users=USERS, seed=SEED) as totals, stage.live():
             endings = [show.play(case, _register(system, spec, case.version, stage), totals) for case in scenario.cases]
         console.print(draw_endings(endings))
         _tell_aftermath(system, champion, totals, stage)
-        if home is None:
-            stage.say("nothing of this run is kept; `roost demo run --home FOLDER` keeps MLflow store, ledger and logs")
+        history.close()
+        _tell_what_is_kept(system.settings, home, stage)
     return all(ending.as_expected for ending in endings)
 
 
 class Show:
     """Plays rollouts one after another on a system under load."""
 
-    def __init__(self, system: System, spec: ServiceSpec, stage: Stage) -> None:
-        self._system, self._spec, self._stage = system, spec, stage
+    def __init__(self, system: System, spec: ServiceSpec, stage: Stage, watcher: HistoryWatcher) -> None:
+        self._system, self._spec, self._stage, self._watcher = system, spec, stage, watcher
         self._world = system.world
         self._evidence = EvidenceDesk(spec, {TagTextScorer.name: TagTextScorer()})
         self._warm_up_prompts = tuple(draw_prompts(SEED + 1)[:WARM_UP_PROMPTS])
@@ -77,12 +86,19 @@ class Show:
 
         def tell(event: Event) -> None:
             events.append(event)
+            self._watcher.tell(event)
             self._stage.tell(event)
 
         champion = self._world.desk.desired(self._spec.service).champion
         scene = Scene(f"{record.id} ({case.version}) against {champion}", start_s)
         loop = RolloutLoop(
-            self._world, self._evidence, self._spec, record.id, warm_up_prompts=self._warm_up_prompts, notify=tell
+            self._world,
+            self._evidence,
+            self._spec,
+            record.id,
+            warm_up_prompts=self._warm_up_prompts,
+            notify=tell,
+            watcher=self._watcher,
         )
         while not loop.is_over:
             scene.now_s = clock.monotonic_s()
@@ -106,7 +122,7 @@ class Show:
 def _begin(system: System, spec: ServiceSpec, scenario: Scenario, stage: Stage) -> VersionRecord:
     """Register the first version, serve all traffic from it, and make it champion."""
     record = _register(system, spec, scenario.champion, stage)
-    system.world.fleet.start(worker_spec(system.world.catalogue, record.id))
+    place(system.world.fleet, Placement(spec=worker_spec(system.world.catalogue, record.id)))
     _await_ready(system, record.id)
     system.world.catalogue.move_alias(record.id, CHAMPION, actor="demo", reason="the first version")
     system.world.desk.want(DesiredTraffic(spec, champion=record.id))
@@ -136,7 +152,7 @@ def _register(system: System, spec: ServiceSpec, name: str, stage: Stage) -> Ver
 def _await_ready(system: System, version: VersionId) -> None:
     deadline_s = system.world.clock.monotonic_s() + LOADING_TIMEOUT_S
     while system.world.clock.monotonic_s() < deadline_s:
-        health = system.world.fleet.health(version)
+        health = system.world.fleet.observe().health(version)
         if health is not None and health.state is WorkerState.READY:
             return
         if health is not None and health.state is WorkerState.FAILED:
@@ -160,6 +176,18 @@ def _tell_aftermath(system: System, first: VersionRecord, totals: TrafficTotals,
     stage.say(f"MLflow alias {CHAMPION}: {first.id} → {now}")
     stage.say(f"users: {sum(totals.statuses.values())} requests, {totals.bad} of them without a picture")
     stage.say(f"ledger: {system.world.ledger.verify()} decisions, chain verified")
+
+
+def _tell_what_is_kept(settings: Settings, home: Path | None, stage: Stage) -> None:
+    """Keep ledger and history of a run whose folder goes away, and tell how to read them."""
+    kept = settings.home
+    if home is None:
+        kept = LAST_RUN
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in (settings.home / "history.db", settings.ledger):
+            shutil.copyfile(file, kept / file.name)
+        stage.say(f"ledger and history are kept in {kept}; `roost demo run --home FOLDER` keeps MLflow store and logs")
+    stage.say(f"next: roost report weekly --home {kept}")
 
 
 @contextmanager

@@ -9,9 +9,12 @@ import numpy as np
 
 from contracts.rng import Rng, SeededRng
 from evaluation.price_tags.grammar import sample_prompts
-from serving.traffic import TrafficPlan, TrafficTotals, send_traffic
+from serving.traffic.arrivals import Arrivals
+from serving.traffic.sending import TrafficPlan, send_traffic
+from serving.traffic.totals import TrafficTotals
 
 PROMPTS = 2000
+MOST_IN_FLIGHT = 256
 
 
 def draw_prompts(seed: int) -> list[str]:
@@ -27,7 +30,7 @@ def live_traffic(url: str, service: str, rate: float, *, users: int, seed: int) 
     def choose(rng: Rng) -> str:
         return prompts[rng.integer(len(prompts))]
 
-    plan = TrafficPlan(url=url, service=service, rate=rate, prompt=choose, users=users)
+    plan = TrafficPlan(url, service, Arrivals(rate=rate), choose, users, most_in_flight=MOST_IN_FLIGHT)
     totals, loop, stop = TrafficTotals(), asyncio.new_event_loop(), asyncio.Event()
 
     def serve() -> None:

@@ -9,12 +9,13 @@ from contracts.errors import RoostError, Unavailable
 from contracts.events import Event
 from contracts.ids import CHAMPION, PREVIOUS, VersionId, VersionRef
 from contracts.specs.service import ServiceSpec
+from contracts.wire.capacity import ServingPlan
 from contracts.wire.worker import GenerateRequest, WorkerSpec, WorkerState
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from registry.catalogue import Catalogue
 from rollout.actions import Action, ActionKind, FailedEffect
 from rollout.machine import Decision
-from serving.fleet.port import Fleet
+from serving.fleet.port import Fleet, Placement, place, withdraw
 
 WARM_UP_TIMEOUT_S = 120.0
 
@@ -74,9 +75,9 @@ class Effects:
     def _warm(self, action: Action) -> None:
         """Start the version's worker, wait until it has loaded, and let it draw the warm-up prompts."""
         version = VersionId.parse(action.version)
-        health = self._fleet.health(version)
+        health = self._fleet.observe().health(version)
         if health is None:
-            self._fleet.start(worker_spec(self._catalogue, version))
+            place(self._fleet, Placement(spec=worker_spec(self._catalogue, version)))
         elif health.state is WorkerState.FAILED:
             raise RoostError(f"the worker of {version} can't load it: {health.message}")
         elif health.state is WorkerState.READY:
@@ -111,14 +112,14 @@ class Effects:
         if split is not None:
             self._desk.want(DesiredTraffic(self._spec, champion=split.challenger))
         if self._desk.reconcile():
-            self._fleet.stop(VersionId.parse(action.version))
+            withdraw(self._fleet, VersionId.parse(action.version))
             self.progress.retired = True
 
     def _retire_challenger(self, action: Action) -> None:
         desired = self._desk.desired(self._spec.service)
         self._desk.want(DesiredTraffic(self._spec, champion=desired.champion))
         if self._desk.reconcile():
-            self._fleet.stop(VersionId.parse(action.version))
+            withdraw(self._fleet, VersionId.parse(action.version))
             self.progress.retired = True
 
     def _tell(self, action: Action, decision: Decision) -> None:
@@ -137,14 +138,17 @@ class Effects:
 
 
 def worker_spec(catalogue: Catalogue, version: VersionId) -> WorkerSpec:
-    """Return how to start a worker for a version, its bytes verified just now."""
+    """Return how to start a worker for a version on a CPU, its bytes verified just now, with what its profile found."""
     record = catalogue.get(VersionRef(version.model, number=version.number))
+    plan = record.serving.get("cpu", ServingPlan())
     return WorkerSpec(
         version=version,
         digest=record.digest,
         directory=str(catalogue.fetch(version)),
         defaults=record.defaults,
         faults=record.faults,
+        limits=plan.limits,
+        capacity=plan.capacity,
     )
 
 
@@ -155,7 +159,7 @@ def warm_up(fleet: Fleet, version: VersionId, prompts: tuple[str, ...]) -> None:
         Unavailable: when a worker doesn't answer.
         RoostError: when it can't draw.
     """
-    for endpoint in fleet.endpoints(version):
+    for endpoint in fleet.observe().endpoints(version):
         for seed, prompt in enumerate(prompts):
             request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
             try:

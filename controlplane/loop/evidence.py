@@ -29,10 +29,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One sampled output with its score."""
+    """One sampled output with its score; ``metric`` and ``digest`` name the scorer."""
 
     sample: SampledOutput
     score: Score
+    metric: str = ""
+    digest: str = ""
 
 
 class EvidenceDesk:
@@ -75,7 +77,11 @@ class EvidenceDesk:
         scores, judged = {}, []
         for name, slo in self._objectives.items():
             if isinstance(slo, ScoreSlo):
-                found = [Judged(s, v) for s, v in zip(samples, self._scorers[slo.scorer].score(samples), strict=True)]
+                scorer = self._scorers[slo.scorer]
+                found = [
+                    Judged(sample, score, scorer.name, scorer.digest)
+                    for sample, score in zip(samples, scorer.score(samples), strict=True)
+                ]
                 scores[name] = _scores_tick(found, champion, challenger)
                 judged += found
         exposures = tuple(

@@ -14,13 +14,13 @@ from contracts.wire.routing import Split
 from contracts.wire.telemetry import TelemetryReply
 from controlplane.loop.effects import Effects
 from controlplane.loop.evidence import Evidence, EvidenceDesk, Judged, sliced_lanes
-from controlplane.loop.ports import DataPlane
+from controlplane.loop.ports import DataPlane, Watcher
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from controlplane.store.ledger import Ledger
 from registry.catalogue import Catalogue
 from rollout.machine import Decision, decide, start
 from rollout.observation import Observation
-from rollout.phases import ENDED
+from rollout.phases import ENDED, ManualAction
 from rollout.policy import Policy, compile_policy
 from rollout.state import State
 from serving.fleet.port import Fleet
@@ -53,8 +53,9 @@ class RolloutLoop:
         *,
         warm_up_prompts: tuple[str, ...] = (),
         notify: Callable[[Event], None] = lambda event: None,
+        watcher: Watcher | None = None,
     ) -> None:
-        self._world, self._evidence, self._spec = world, desk, spec
+        self._world, self._evidence, self._spec, self._watcher = world, desk, spec, watcher
         self._champion, self._challenger = world.desk.desired(spec.service).champion, challenger
         self.policy: Policy = compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
         self.rollout_id = f"{spec.service}-{challenger.number}-{world.rng.token(3)}"
@@ -90,7 +91,8 @@ class RolloutLoop:
         except Unavailable:
             reply = NO_TELEMETRY
         evidence, self.judged = self._evidence.sort(reply, self.rollout_id, self._champion, self._challenger)
-        observation = self._observe(evidence)
+        manual = self._watcher.look(reply, self.judged, self._challenger) if self._watcher is not None else ()
+        observation = self._observe(evidence, manual)
         decision = decide(self.policy, self.state, observation)
         self._write_down(observation, decision)
         self.state = decision.state
@@ -98,7 +100,7 @@ class RolloutLoop:
         self._effects.carry_out(decision)
         return decision
 
-    def _observe(self, evidence: Evidence) -> Observation:
+    def _observe(self, evidence: Evidence, manual: tuple[ManualAction, ...]) -> Observation:
         progress = self._effects.progress
         split = self._world.desk.split_in_force(self._spec.service, self.rollout_id)
         return Observation(
@@ -109,18 +111,19 @@ class RolloutLoop:
             exposures=evidence.exposures,
             newest_telemetry_s=self._evidence.newest_s,
             request_rate=self._evidence.request_rate,
-            ready=progress.ready and bool(self._world.fleet.endpoints(self._challenger)),
+            ready=progress.ready and bool(self._world.fleet.observe().endpoints(self._challenger)),
             weight_applied=split.weight if split is not None else 0.0,
             mirror_applied=split.mirror_share if split is not None else 0.0,
             alias_moved=progress.alias_moved,
             retired=progress.retired,
             failed=tuple(progress.failed),
+            manual=manual,
         )
 
     def _ensure_split(self) -> None:
         """Give the service a split of this rollout, without traffic, once the challenger has a replica."""
         desired = self._world.desk.desired(self._spec.service)
-        replicas = self._world.fleet.endpoints(self._challenger)
+        replicas = self._world.fleet.observe().endpoints(self._challenger)
         if desired.split is None and replicas and self._effects.progress.ready and not self._effects.progress.retired:
             split = Split(rollout_id=self.rollout_id, salt=self._salt, challenger=self._challenger, weight=0.0)
             self._world.desk.want(DesiredTraffic(self._spec, self._champion, split))
@@ -139,6 +142,8 @@ class RolloutLoop:
 def decision_document(decision: Decision) -> dict[str, object]:
     """Return a decision as JSON, without the state: deciding on the recorded observations gives that again."""
     return {
+        "champion": decision.state.champion,
+        "challenger": decision.state.challenger,
         "phase": decision.state.phase.value,
         "weight": decision.weight,
         "mirror_share": decision.mirror_share,

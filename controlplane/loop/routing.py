@@ -78,6 +78,9 @@ class RoutingDesk:
             route=spec.route,
             fallback=spec.fallback,
             limits=spec.limits,
+            cache=spec.cache,
+            intake=spec.intake,
+            force=spec.force,
             endpoints={
                 str(version): self._endpoints(spec, version)
                 for version in [desired.champion] + ([split.challenger] if split is not None else [])
@@ -88,7 +91,9 @@ class RoutingDesk:
 
     def _endpoints(self, spec: ServiceSpec, version: VersionId) -> tuple[Endpoint, ...]:
         """Return a version's endpoints; when all have gone, the last known: their failures are counted, not hidden."""
-        found = self._fleet.endpoints(version) or self._last_endpoints.get(version, ())
+        found = self._fleet.observe().endpoints(version) or self._last_endpoints.get(version, ())
         self._last_endpoints[version] = found
-        most = max((lane.max_concurrency for lane in spec.lanes.values()), default=1)
+        if not spec.lanes:
+            return found
+        most = max(lane.max_concurrency for lane in spec.lanes.values())
         return tuple(endpoint.model_copy(update={"max_concurrency": most}) for endpoint in found)

@@ -1,6 +1,5 @@
 """The decision ledger: every decision with all that it was made from, append-only and chained."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contracts.errors import IntegrityError
+from controlplane.store.documents import canonical, digest_of
 
 GENESIS = "0" * 64
 
@@ -37,8 +37,8 @@ class Ledger(Protocol):
         """Write one decision durably and return it as written."""
         ...
 
-    def entries(self, rollout_id: str | None = None) -> Iterator[Entry]:
-        """Read decisions in order, of one rollout or of all."""
+    def entries(self, rollout_id: str | None = None, *, after: int = -1) -> Iterator[Entry]:
+        """Read decisions in order, of one rollout or of all, those with a higher sequence than ``after``."""
         ...
 
     def verify(self) -> int:
@@ -51,6 +51,7 @@ class FileLedger:
 
     def __init__(self, path: Path, code_version: str) -> None:
         self._path, self._code_version = path, code_version
+        self._mark = (-1, 0)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         last = None
@@ -72,27 +73,30 @@ class FileLedger:
             "decision": decision,
             "previous": self._previous,
         }
-        entry = Entry(**body, digest=_digest(body))
+        entry = Entry(**body, digest=digest_of(canonical(body)))
         with self._path.open("a") as file:
-            file.write(_canonical({**body, "digest": entry.digest}) + "\n")
+            file.write(canonical({**body, "digest": entry.digest}) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._sequence, self._previous = entry.sequence + 1, entry.digest
         return entry
 
-    def entries(self, rollout_id: str | None = None) -> Iterator[Entry]:
-        """Read decisions in order.
+    def entries(self, rollout_id: str | None = None, *, after: int = -1) -> Iterator[Entry]:
+        """Read decisions in order; going on after the last one that was read starts where it ended in the file.
 
         Raises:
             IntegrityError: at a line that can't be read.
         """
-        with self._path.open() as file:
-            for number, line in enumerate(file, start=1):
+        sequence, offset = self._mark if self._mark[0] <= after else (-1, 0)
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            for number, line in enumerate(file, start=sequence + 2):
                 try:
                     entry = Entry(**json.loads(line))
                 except (ValueError, TypeError):
                     raise IntegrityError(f"line {number} of {self._path.name} is torn", hint="see the backup") from None
-                if rollout_id is None or entry.rollout_id == rollout_id:
+                self._mark = (entry.sequence, file.tell())
+                if entry.sequence > after and (rollout_id is None or entry.rollout_id == rollout_id):
                     yield entry
 
     def verify(self) -> int:
@@ -100,15 +104,7 @@ class FileLedger:
         previous, count = GENESIS, 0
         for count, entry in enumerate(self.entries(), start=1):
             body = {name: value for name, value in vars(entry).items() if name != "digest"}
-            if entry.previous != previous or entry.digest != _digest(body) or entry.sequence != count - 1:
+            if entry.previous != previous or entry.digest != digest_of(canonical(body)) or entry.sequence != count - 1:
                 raise IntegrityError(f"decision {entry.sequence} was changed, or one before it is missing", hint="")
             previous = entry.digest
         return count
-
-
-def _canonical(document: dict[str, Any]) -> str:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(_canonical(body).encode()).hexdigest()

@@ -32,6 +32,8 @@ from registry.catalogue import Registration
 from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import Decision
 from serving.fleet.fake import FakeFleet
+from serving.fleet.port import Placement, place
+from tests.controlplane.postgres import PostgresServer, find_binaries, postgres_server
 
 SPEC = """
 service: tags
@@ -160,7 +162,7 @@ class Bench:
         self.champion = self.catalogue.register("m", Registration(folder)).id
         self.challenger = self.catalogue.register("m", Registration(folder)).id
         self.catalogue.move_alias(self.champion, CHAMPION, actor="test", reason="the first")
-        self.fleet.start(worker_spec(self.catalogue, self.champion))
+        place(self.fleet, Placement(spec=worker_spec(self.catalogue, self.champion)))
         self.desk.want(DesiredTraffic(self.spec, champion=self.champion))
         self.desk.reconcile()
         self.told: list[Event] = []
@@ -208,3 +210,22 @@ def bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
 @pytest.fixture
 def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
     return Bench(tmp_path, SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, "))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this session's own."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
+    with postgres_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database on each engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'roost.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()

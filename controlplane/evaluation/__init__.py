@@ -1,0 +1,1 @@
+"""Adapters that hand workers, evidence and MLflow to the evaluation's ports."""

@@ -1,0 +1,191 @@
+"""Hooks: calls that are written down first, signed, and tried until they are taken.
+
+A receiver may get a call twice when its answer was lost; the idempotency key tells it so.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, select, update
+
+from contracts.clock import Clock
+from contracts.errors import InvalidInput
+from controlplane.store.telemetry_database import open_database, reading, upsert
+
+SCHEMA = MetaData()
+CALLS = Table(
+    "hook_calls",
+    SCHEMA,
+    Column("key", String(64), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at_s", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_s", Float, nullable=False),
+    Column("delivered_s", Float),
+    Column("problem", Text, nullable=False),
+)
+SECRET_VARIABLE = "ROOST_HOOK_SECRET"  # noqa: S105 - the name of the variable, not a secret
+MOST_ATTEMPTS = 12
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 3600.0
+TIMEOUT_S = 5.0
+LEAST_SECRET = 16
+
+
+class Hooks:
+    """Hooks of one home. ``secret`` signs every call; it is in no log, no error and no table."""
+
+    def __init__(self, url: str, clock: Clock, secret: bytes) -> None:
+        if len(secret) < LEAST_SECRET:
+            raise InvalidInput(
+                f"hook secret: shorter than {LEAST_SECRET} bytes", hint=f"set {SECRET_VARIABLE} or name a file"
+            )
+        self._engine = open_database(url, SCHEMA)
+        self._clock, self._secret = clock, secret
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def put(self, url: str, document: Mapping[str, Any]) -> str:
+        """Write a call down and return its idempotency key; the same call twice is one.
+
+        Raises:
+            InvalidInput: when the address can't be called.
+        """
+        check_url(url)
+        body = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        key = hashlib.sha256(f"{url}\n{body}".encode()).hexdigest()
+        now_s = self._clock.now_s()
+        row = {"key": key, "url": url, "body": body, "at_s": now_s, "attempts": 0, "next_s": now_s, "problem": ""}
+        with self._engine.begin() as connection:
+            upsert(connection, CALLS, [{**row, "delivered_s": None}])
+        return key
+
+    def deliver(self) -> list[str]:
+        """Try what is due, once each; return a sentence for each call that was not taken."""
+        now_s = self._clock.now_s()
+        due = (CALLS.c.delivered_s.is_(None)) & (CALLS.c.next_s <= now_s) & (CALLS.c.attempts < MOST_ATTEMPTS)
+        with reading(self._engine) as connection:
+            calls = connection.execute(select(CALLS).where(due).order_by(CALLS.c.at_s)).mappings().all()
+        problems = []
+        for call in calls:
+            problem = self._send(call["key"], call["url"], call["body"])
+            attempts = int(call["attempts"]) + 1
+            wait_s = min(FIRST_WAIT_S * 2.0 ** (attempts - 1), LONGEST_WAIT_S)
+            values = {"attempts": attempts, "problem": problem, "next_s": now_s + wait_s}
+            values |= {} if problem else {"delivered_s": now_s}
+            with self._engine.begin() as connection:
+                connection.execute(update(CALLS).where(CALLS.c.key == call["key"]).values(values))
+            if problem:
+                end = "given up" if attempts >= MOST_ATTEMPTS else f"tried again in {wait_s:.0f} s"
+                problems.append(f"hook {_shown(call['url'])}: {problem}; {end}")
+        return problems
+
+    def waiting(self) -> int:
+        """Return how many calls are neither delivered nor given up."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(CALLS.c.key).where(CALLS.c.delivered_s.is_(None), CALLS.c.attempts < MOST_ATTEMPTS)
+            )
+            return len(rows.all())
+
+    def _send(self, key: str, url: str, body: str) -> str:
+        """Call once; return why it was not taken, "" when it was."""
+        stamp = f"{self._clock.now_s():.0f}"
+        headers = {
+            "content-type": "application/json",
+            "idempotency-key": key,
+            "x-roost-timestamp": stamp,
+            "x-roost-signature": f"v1={sign(self._secret, stamp, body)}",
+        }
+        try:
+            target, extra, extensions = _pinned(url)
+            with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+                answer = client.post(target, content=body.encode(), headers=headers | extra, extensions=extensions)
+        except InvalidInput as error:
+            return error.message
+        except (httpx.HTTPError, OSError) as error:
+            return f"no answer ({type(error).__name__})"
+        return "" if answer.is_success else f"answered {answer.status_code}"
+
+
+def sign(secret: bytes, timestamp: str, body: str) -> str:
+    """Return the HMAC-SHA256 of ``timestamp.body``, hexadecimal; a receiver computes the same and compares."""
+    return hmac.new(secret, f"{timestamp}.{body}".encode(), hashlib.sha256).hexdigest()
+
+
+def read_secret(file: Path | None) -> bytes:
+    """Return the secret of a file, else of the environment.
+
+    Raises:
+        InvalidInput: when there is none.
+    """
+    if file is not None:
+        try:
+            return file.read_bytes().strip()
+        except OSError as error:
+            raise InvalidInput(f"hook secret: {file} can't be read: {error.strerror}", hint="name a file") from None
+    found = os.environ.get(SECRET_VARIABLE, "")
+    if not found:
+        raise InvalidInput("hook secret: there is none", hint=f"set {SECRET_VARIABLE}, or name a file")
+    return found.encode()
+
+
+def check_url(url: str) -> None:
+    """Refuse what no hook may call: another scheme, a name in the address, plain HTTP beyond this network.
+
+    An address of this machine or a private one is called only where it is written as such: a name that merely resolves
+    to one may be somebody's way in.
+
+    Raises:
+        InvalidInput: naming what is wrong.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput(f"hook: {_shown(url)!r} is not a web address", hint="write https://HOST/PATH")
+    if parts.username or parts.password:
+        raise InvalidInput("hook: the address holds a name or password", hint="calls are signed instead")
+    if parts.scheme == "http" and not _is_near_literal(parts.hostname):
+        raise InvalidInput("hook: plain http leaves this network", hint="write https://")
+
+
+def _pinned(url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Return the address with its host resolved once and checked, so that what was checked is what is called."""
+    check_url(url)
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_near_literal(host):
+        return url, {}, {}
+    port = parts.port or 443
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found]
+    if not addresses or not all(address.is_global for address in addresses):
+        raise InvalidInput("its name resolves to an address of this network; write the address itself to mean it")
+    chosen = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    target = parts._replace(netloc=f"{chosen}:{port}").geturl()
+    return target, {"host": parts.netloc}, {"sni_hostname": host}
+
+
+def _is_near_literal(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+def _shown(url: str) -> str:
+    """Return an address without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,106 @@
+"""How long two versions take, side by side in one process: ``python -m controlplane.optimise.timing``."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contracts.model import Frozen
+from contracts.wire.artefact import read_plan
+from contracts.wire.worker import GenerationDefaults
+from controlplane.optimise.child import Tell, run_child, serve_parent
+
+FEWEST_PAIRS = 3
+MOST_PAIRS = 30
+WARM_UPS = 2
+
+
+class TimingSpec(Frozen):
+    """What to time: the version before and after with their defaults, and for about how long."""
+
+    before: Path
+    before_defaults: GenerationDefaults
+    after: Path
+    after_defaults: GenerationDefaults
+    prompts: tuple[str, ...]
+    device: str = "cpu"
+    budget_s: float = 60.0
+
+
+class Timing(Frozen):
+    """Time per picture, drawn in turn by both on one thread: CPU seconds, on a GPU seconds of the clock.
+
+    ``ratio`` is after ÷ before, the median over the pairs; ``lowest`` and ``highest`` are the middle half's ends.
+    """
+
+    pairs: int
+    before_s: float
+    after_s: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def compare_times(spec: TimingSpec, *, log: Path, tell: Tell = lambda step: None) -> Timing:
+    """Time both versions in a child process.
+
+    Raises:
+        RoostError: what loading or drawing raised there.
+    """
+    return Timing.model_validate(run_child(__name__, spec.model_dump_json(), log=log, tell=tell))
+
+
+def _work(spec_json: str, tell: Tell) -> object:
+    import torch
+
+    from serving.worker.runtimes.pipeline import load_pipeline
+
+    torch.set_num_threads(1)
+    spec = TimingSpec.model_validate_json(spec_json)
+    sides = [(spec.before, spec.before_defaults), (spec.after, spec.after_defaults)]
+    pipelines = [
+        (load_pipeline(directory, read_plan(directory), defaults.torch_dtype, spec.device), defaults)
+        for directory, defaults in sides
+    ]
+    clock = time.process_time if spec.device == "cpu" else time.perf_counter
+    for prompt in [spec.prompts[0]] * WARM_UPS:
+        for pipeline, defaults in pipelines:
+            _time_one(pipeline, defaults, prompt, clock)
+    pairs: list[tuple[float, float]] = []
+    begun_s = time.monotonic()
+    while len(pairs) < FEWEST_PAIRS or (time.monotonic() - begun_s < spec.budget_s and len(pairs) < MOST_PAIRS):
+        prompt = spec.prompts[len(pairs) % len(spec.prompts)]
+        before_s, after_s = (_time_one(pipeline, defaults, prompt, clock) for pipeline, defaults in pipelines)
+        pairs.append((before_s, after_s))
+        tell(f"timing, pair {len(pairs)}")
+    return summarise(pairs).model_dump()
+
+
+def _time_one(pipeline: Any, defaults: GenerationDefaults, prompt: str, clock: Callable[[], float]) -> float:
+    import torch
+
+    from registry.recipes.capture import SEED, draw
+
+    with torch.inference_mode():
+        begun_s = clock()
+        draw(pipeline, [prompt], defaults, seed=SEED)
+        return clock() - begun_s
+
+
+def summarise(pairs: list[tuple[float, float]]) -> Timing:
+    """Return the medians of what was timed in turn, and of the ratios."""
+    ratios = [after_s / before_s for before_s, after_s in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Timing(
+        pairs=len(pairs),
+        before_s=statistics.median(before_s for before_s, _ in pairs),
+        after_s=statistics.median(after_s for _, after_s in pairs),
+        ratio=middle,
+        lowest=low,
+        highest=high,
+    )
+
+
+if __name__ == "__main__":
+    serve_parent(_work)

@@ -1,0 +1,115 @@
+"""The weekly report of one home: history, ledger and reviews brought together, written as files."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from contracts.errors import InvalidInput, NotFound, RoostError
+from controlplane.settings import Settings
+from controlplane.store.database import Database
+from controlplane.store.history import History
+from controlplane.store.ledger import FileLedger, Ledger
+from controlplane.store.week_source import StoredWeeks
+from evaluation.drift.detector import Array
+from evaluation.drift.evidently_figures import EvidentlyFigure, evidently_figures
+from evaluation.report.document import Report
+from evaluation.report.facts import REFERENCE_WEEKS
+from evaluation.report.html import render_html
+from evaluation.report.markdown import render_markdown
+from evaluation.report.quality_sections import Extras
+from evaluation.report.source import ScoreRow
+from evaluation.report.week import WEEK_S, Week
+from evaluation.report.weekly import make_report
+
+FORMS = (".html", ".json", ".md")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a report is to have beside the record: a price, Evidently's figures with their HTML at a path."""
+
+    usd_per_hour: float | None = None
+    evidently_html: Path | None = None
+
+
+def report_week(settings: Settings, week: Week, *, now_s: float, wishes: Wishes) -> Report:
+    """Make a week's report from what a home holds.
+
+    Raises:
+        NotFound: when the home holds neither history nor ledger.
+    """
+    from controlplane.reviewing.results import summarise_reviews
+
+    history_file = settings.home / "history.db"
+    if not history_file.is_file() and _ledger(settings) is None:
+        raise NotFound(f"{settings.home} holds no history", hint="name the folder with --home; `make demo` makes one")
+    history = History(settings.history_uri)
+    try:
+        source = StoredWeeks(history, _ledger(settings))
+        reviews = summarise_reviews(settings, start_s=week.start_s, end_s=week.end_s)
+        extras = Extras(reviews=reviews, usd_per_hour=wishes.usd_per_hour)
+        if wishes.evidently_html is not None:
+            extras = _with_evidently(extras, source, week, wishes.evidently_html)
+        return make_report(source, week, now_s=now_s, extras=extras)
+    finally:
+        history.close()
+
+
+def _ledger(settings: Settings) -> Ledger | None:
+    """Return the ledger of a home: the database's when it holds decisions, else the file's, None without either."""
+    from controlplane.store.sql_ledger import SqlLedger
+
+    if "ROOST_DATABASE_URL" in os.environ or (settings.home / "roost.db").is_file():
+        stored = SqlLedger(Database(settings.database_url), code_version="")
+        if next(stored.entries(), None) is not None:
+            return stored
+    return FileLedger(settings.ledger, code_version="") if settings.ledger.is_file() else None
+
+
+def write_report(report: Report, out: Path) -> int:
+    """Write a report as ``.html``, ``.json`` or ``.md``, whole or not at all, and return its size in bytes.
+
+    Raises:
+        InvalidInput: when the form is another, or the place can't be written.
+    """
+    if out.suffix not in FORMS:
+        raise InvalidInput(f"out: {out.name} is none of {', '.join(FORMS)}", hint="write for example report.html")
+    if out.suffix == ".html":
+        text = render_html(report)
+    elif out.suffix == ".md":
+        text = render_markdown(report)
+    else:
+        text = json.dumps(report.to_document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f".{out.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        raise InvalidInput(f"out: {out} can't be written: {error.strerror}", hint="name a file you may write") from None
+    return len(text.encode())
+
+
+def _with_evidently(extras: Extras, source: StoredWeeks, week: Week, html: Path) -> Extras:
+    reference = _columns(source.scores(week.start_s - REFERENCE_WEEKS * WEEK_S, week.start_s))
+    current = _columns(source.scores(week.start_s, week.end_s))
+    found: list[EvidentlyFigure] = []
+    try:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        found = evidently_figures(reference, current, html=html)
+    except RoostError as error:
+        return replace(extras, evidently_problem=error.message)
+    return replace(extras, evidently=found, evidently_html=html.name)
+
+
+def _columns(rows: Sequence[ScoreRow]) -> dict[str, Array]:
+    columns: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.value is not None and not row.mirrored:
+            columns[f"{row.metric} of {row.version}"].append(row.value)
+    return {name: np.array(values) for name, values in columns.items()}

@@ -1,0 +1,1 @@
+"""Human review put together: the queue, the evidence that ends it, the page on which people judge."""

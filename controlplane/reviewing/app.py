@@ -1,0 +1,161 @@
+"""The review page as an application for loopback: forms, two pictures, strict headers; every answer is one POST."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl, quote, unquote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from contracts.errors import InvalidInput, NotFound, RoostError
+from controlplane.reviewing.desk import ReviewDesk
+from controlplane.reviewing.page import KEYS, STYLE, render_done, render_entry, render_problem, render_task
+
+HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+COOKIE = "rater"
+LARGEST_BODY = 10_000
+LONGEST_NAME = 60
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ReviewPage:
+    """The handlers; the desk is asked in a thread, for it reads a database."""
+
+    def __init__(self, desk: ReviewDesk) -> None:
+        self._desk = desk
+
+    async def show(self, request: Request) -> Response:
+        """Show what the rater is to judge now, or ask who it is."""
+        rater = _rater(request)
+        if rater is None:
+            return HTMLResponse(render_entry())
+        shown = await run_in_threadpool(self._desk.next, rater)
+        judged = await run_in_threadpool(self._desk.count_judged, rater)
+        return HTMLResponse(render_done(judged) if shown is None else render_task(shown, judged))
+
+    async def enter(self, request: Request) -> Response:
+        """Take the rater's name."""
+        form = await _form(request)
+        name = _checked_name(dict(form).get("rater", ""))
+        answer = RedirectResponse("/", status_code=303)
+        answer.set_cookie(COOKIE, quote(name), httponly=True, samesite="strict", path="/")
+        return answer
+
+    async def judge(self, request: Request) -> Response:
+        """Take one answer, then show the next item."""
+        rater = _rater(request)
+        if rater is None:
+            return RedirectResponse("/", status_code=303)
+        form = await _form(request)
+        fields = dict(form)
+        reasons = [value for name, value in form if name == "reason"]
+        await run_in_threadpool(
+            self._desk.answer,
+            rater,
+            fields.get("item", ""),
+            fields.get("choice", ""),
+            reasons=reasons,
+            note=fields.get("note", ""),
+        )
+        return RedirectResponse("/", status_code=303)
+
+    async def picture(self, request: Request) -> Response:
+        """Return a picture of the item that is before the rater, and no other."""
+        rater = _rater(request)
+        side = request.path_params["side"]
+        if rater is None or side not in {"left", "right"}:
+            raise NotFound("there is no such picture", hint="go to the first page")
+        image = await run_in_threadpool(self._desk.picture, rater, request.path_params["item"], left=side == "left")
+        return Response(image, media_type="image/png")
+
+
+def review_app(desk: ReviewDesk, *, hosts: list[str] | None = None) -> Starlette:
+    """Return the application; it answers requests for ``hosts`` only, by default those of this machine."""
+    page = ReviewPage(desk)
+    routes = [
+        Route("/", _guarded(page.show)),
+        Route("/enter", _guarded(page.enter), methods=["POST"]),
+        Route("/judge", _guarded(page.judge), methods=["POST"]),
+        Route("/picture/{item}/{side}", _guarded(page.picture)),
+        Route("/style.css", _guarded(_text(STYLE, "text/css"))),
+        Route("/keys.js", _guarded(_text(KEYS, "text/javascript"))),
+    ]
+    # A page elsewhere that resolves its name to this machine has its own name in Host: it is refused.
+    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or HOSTS)])
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Refuse posts from other sites, turn errors into pages, and put the headers on every answer."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            if request.method == "POST" and not _is_own(request):
+                raise InvalidInput("this form was sent from another site", hint="judge on this page")
+            response = await handler(request)
+        except RoostError as error:
+            status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, InvalidInput) else 409
+            response = HTMLResponse(render_problem(error.message, error.hint), status_code=status)
+        response.headers.update(HEADERS)
+        return response
+
+    return answer
+
+
+def _is_own(request: Request) -> bool:
+    """Tell whether a post comes from this page: browsers say so in Sec-Fetch-Site, or in Origin."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    return origin is None or origin == f"{request.url.scheme}://{request.headers.get('host', '')}"
+
+
+async def _form(request: Request) -> list[tuple[str, str]]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise InvalidInput("the form is too large", hint="write a shorter note")
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise InvalidInput("the form can't be read", hint="send it from this page") from None
+
+
+def _rater(request: Request) -> str | None:
+    name = unquote(request.cookies.get(COOKIE, ""))
+    try:
+        return _checked_name(name) if name else None
+    except InvalidInput:
+        return None
+
+
+def _checked_name(name: str) -> str:
+    plain = " ".join(name.split())
+    if not plain or len(plain) > LONGEST_NAME or not plain.isprintable():
+        raise InvalidInput("name: give one of up to 60 letters", hint="your judgements are kept under it")
+    return plain
+
+
+def _text(content: str, media_type: str) -> Handler:
+    async def answer(_: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return answer

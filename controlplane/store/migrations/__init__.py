@@ -1,0 +1,1 @@
+"""Migrations of the database, by Alembic; a released one is never changed."""

@@ -1,0 +1,189 @@
+"""Rollouts as they stand: one row each, written by the leader alone, and what was rolled back is remembered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError as ConstraintError
+
+from contracts.errors import Conflict, NotFound, NotPermitted
+from controlplane.store.database import Database, upsert
+from controlplane.store.lease import Lease, Leases
+from controlplane.store.schema import ROLLED_BACK, ROLLOUTS
+from rollout.phases import ENDED
+from rollout.state import SCHEMA, State
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRollout:
+    """One rollout's row.
+
+    ``generation`` counts a service's rollouts from 1, ``revision`` the writes of this row; ``fence`` is the number of
+    the leader that wrote it last. ``state`` is the machine's state as JSON of schema ``state_schema``.
+    """
+
+    id: str
+    service: str
+    generation: int
+    service_revision: int
+    champion: str
+    challenger: str
+    phase: str
+    ended: bool
+    revision: int
+    fence: int
+    state_schema: int
+    state: str
+    created_s: float
+    updated_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a rollout begins with; ``digest`` is that of the challenger's bytes."""
+
+    service: str
+    service_revision: int
+    digest: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rollout's next state, made from the row's ``revision``; ``is_over`` when nothing is left to do in it."""
+
+    revision: int
+    state: State
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """Content that was rolled back from a service, and the sentence why."""
+
+    service: str
+    digest: str
+    version: str
+    rollout_id: str
+    at_s: float
+    reason: str
+
+
+class Rollouts:
+    """The rollouts of one database. Writes take the caller's transaction: a step and its decision go together."""
+
+    def __init__(self, database: Database, leases: Leases) -> None:
+        self._database, self._leases = database, leases
+
+    def start(self, connection: Connection, lease: Lease, start: Start, *, force: bool = False) -> StoredRollout:
+        """Write a new rollout down.
+
+        Raises:
+            Conflict: when the service has a living rollout, or the lease is over.
+            NotPermitted: when the same content was rolled back before, unless ``force``.
+        """
+        self._leases.require(connection, lease)
+        past = _rolled_back(connection, start.service, start.digest)
+        if past is not None and not force:
+            raise NotPermitted(
+                f"{start.state.challenger} has the content that {past.rollout_id} rolled back: {past.reason}",
+                hint="mend it and register it anew, or insist with --force and a reason",
+            )
+        newest = select(func.max(ROLLOUTS.c.generation)).where(ROLLOUTS.c.service == start.service)
+        generation = int(connection.execute(newest).scalar() or 0) + 1
+        at_s = self._database.now_s(connection)
+        row = {
+            "id": start.state.rollout_id,
+            "service": start.service,
+            "generation": generation,
+            "service_revision": start.service_revision,
+            "champion": start.state.champion,
+            "challenger": start.state.challenger,
+            "revision": 1,
+            "ended": False,
+            "created_s": at_s,
+            **_written(start.state, lease, at_s),
+        }
+        try:
+            connection.execute(insert(ROLLOUTS).values(row))
+        except ConstraintError:
+            raise Conflict(
+                f"service {start.service} has a rollout already, or there is no such service",
+                hint="wait for it, or abort it first",
+            ) from None
+        return StoredRollout(**row)
+
+    def save(self, connection: Connection, lease: Lease, steps: Sequence[Step]) -> None:
+        """Write the next states of many rollouts, all or none.
+
+        Raises:
+            Conflict: when the lease is over, or one of them is over, was written by another meanwhile, or would
+                go back from its end to a phase with traffic.
+        """
+        self._leases.require(connection, lease)
+        at_s = self._database.now_s(connection)
+        same = (ROLLOUTS.c.id == bindparam("the_id")) & (ROLLOUTS.c.revision == bindparam("the_revision"))
+        onward = ROLLOUTS.c.phase.not_in([phase.value for phase in ENDED]) | bindparam("at_its_end", type_=Boolean)
+        statement = update(ROLLOUTS).where(same, ROLLOUTS.c.ended.is_(False), ROLLOUTS.c.fence <= lease.fence, onward)
+        rows = [
+            {
+                "the_id": step.state.rollout_id,
+                "the_revision": step.revision,
+                "at_its_end": step.state.phase in ENDED,
+                "revision": step.revision + 1,
+                "ended": step.is_over,
+                **_written(step.state, lease, at_s),
+            }
+            for step in steps
+        ]
+        if rows and connection.execute(statement, rows).rowcount != len(rows):
+            raise Conflict(
+                "a rollout has ended, or was written by another: nothing was written", hint="read the rows again"
+            )
+
+    def remember(self, connection: Connection, rollout: StoredRollout, digest: str, reason: str) -> None:
+        """Remember that a rollout's content was rolled back, and why."""
+        at_s = self._database.now_s(connection)
+        known = {"service": rollout.service, "digest": digest, "version": rollout.challenger, "rollout_id": rollout.id}
+        upsert(connection, ROLLED_BACK, [{**known, "at_s": at_s, "reason": reason}])
+
+    def rolled_back(self, service: str, digest: str) -> RolledBack | None:
+        """Return how a content was rolled back from a service, None when it never was."""
+        with self._database.read() as connection:
+            return _rolled_back(connection, service, digest)
+
+    def living(self) -> list[StoredRollout]:
+        """Return the rollouts that have not ended, by service."""
+        found = select(ROLLOUTS).where(ROLLOUTS.c.ended.is_(False)).order_by(ROLLOUTS.c.service)
+        with self._database.read() as connection:
+            return [StoredRollout(**row) for row in connection.execute(found).mappings()]
+
+    def of_service(self, service: str) -> list[StoredRollout]:
+        """Return a service's rollouts, the newest first."""
+        found = select(ROLLOUTS).where(ROLLOUTS.c.service == service).order_by(ROLLOUTS.c.generation.desc())
+        with self._database.read() as connection:
+            return [StoredRollout(**row) for row in connection.execute(found).mappings()]
+
+    def get(self, rollout_id: str) -> StoredRollout:
+        """Return one rollout.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(ROLLOUTS).where(ROLLOUTS.c.id == rollout_id)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no rollout {rollout_id}")
+        return StoredRollout(**row)
+
+
+def _written(state: State, lease: Lease, at_s: float) -> dict[str, Any]:
+    told = {"phase": state.phase.value, "state_schema": SCHEMA, "state": state.to_json()}
+    return {**told, "fence": lease.fence, "updated_s": at_s}
+
+
+def _rolled_back(connection: Connection, service: str, digest: str) -> RolledBack | None:
+    same = (ROLLED_BACK.c.service == service) & (ROLLED_BACK.c.digest == digest)
+    row = connection.execute(select(ROLLED_BACK).where(same)).mappings().one_or_none()
+    return None if row is None else RolledBack(**row)

@@ -1,0 +1,112 @@
+"""The web application: pages, their streams, exports and static files, all of one home."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import QueryParams
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from contracts.errors import InvalidInput, NotFound, RoostError, Unavailable
+from controlplane.web.live import LiveDesk
+from controlplane.web.pages import Page, Pages, read_filter
+from controlplane.web.protection import Protection
+from controlplane.web.rendering import FOLDER, render
+from controlplane.web.sources.home import Home
+from controlplane.web.sources.reports import make_weekly
+from controlplane.web.views.decisions import export_csv, export_json
+
+LONGEST_ADDRESS = 2000
+EXPORTS = {"csv": (export_csv, "text/csv; charset=utf-8"), "json": (export_json, "application/json")}
+
+
+def make_app(home: Home) -> FastAPI:
+    """Return the application; it reads the home as long as it runs."""
+
+    @asynccontextmanager
+    async def following(_app: FastAPI) -> AsyncIterator[None]:
+        await home.feed.catch_up()
+        # MLflow takes seconds to be imported: nobody is kept waiting for it who asks for another page.
+        tasks = [asyncio.create_task(home.feed.follow()), asyncio.create_task(home.shelf.follow())]
+        yield
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    app = FastAPI(title="Roost", lifespan=following, docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Protection)
+    _add_routes(app, home)
+    return app
+
+
+def _add_routes(app: FastAPI, home: Home) -> None:
+    pages, desk = Pages(home), LiveDesk(home)
+
+    @app.get("/live", include_in_schema=False)
+    async def live(page: str, after: int = -1, *, fresh: bool = False, request: Request) -> Response:
+        """Stream what changes in the page at the address ``page``."""
+        if len(page) > LONGEST_ADDRESS:
+            raise InvalidInput("page: the address is too long")
+        last_id = request.headers.get("last-event-id", "")
+        after, fresh = (int(last_id), False) if last_id.isdecimal() else (after, fresh)
+        parts = urlsplit(page)
+        query = QueryParams({key: values[-1] for key, values in parse_qs(parts.query).items()})
+        await pages.build(parts.path, query)
+        events = desk.stream(page, lambda: pages.build(parts.path, query), after=after, fresh=fresh)
+        return StreamingResponse(
+            events, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+        )
+
+    @app.get("/decisions.{kind}", include_in_schema=False)
+    async def export(kind: str, request: Request) -> Response:
+        """Export the decisions that a filter lets pass."""
+        if kind not in EXPORTS:
+            raise NotFound(f"decisions are not exported as {kind!r}", hint="csv and json are")
+        write, media_type = EXPORTS[kind]
+        disposition = {"content-disposition": f'attachment; filename="decisions.{kind}"'}
+        rows = write(home.feed.chronicle, read_filter(request.query_params))
+        return StreamingResponse(rows, media_type=media_type, headers=disposition)
+
+    @app.get("/pictures/{row}", include_in_schema=False)
+    async def picture(row: int) -> Response:
+        """Show an output that was kept to be looked at."""
+        return Response(await home.telemetry.picture(row), media_type="image/png")
+
+    @app.get("/reports/{week}/document", include_in_schema=False)
+    async def document(week: str) -> Response:
+        """Show a report by itself, as it would be sent."""
+        report = await make_weekly(home.settings, week, home.now_s())
+        headers = {"content-security-policy": report.policy, "x-frame-options": "SAMEORIGIN"}
+        return HTMLResponse(report.html, headers=headers)
+
+    @app.get("/{path:path}", include_in_schema=False)
+    async def show(path: str, request: Request) -> Response:
+        """Show a page."""
+        return _answer(await pages.build(path, request.query_params), request)
+
+    @app.exception_handler(RoostError)
+    async def tell(request: Request, error: Exception) -> Response:
+        """Show an error with its code and hint."""
+        return _answer_error(request, error, home)
+
+
+def _answer(page: Page, request: Request) -> Response:
+    address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return HTMLResponse(render(f"{page.name}.html", {**page.context, "page": page, "address": address}))
+
+
+def _answer_error(request: Request, error: Exception, home: Home) -> Response:
+    status = next(
+        (status for kind, status in ((NotFound, 404), (InvalidInput, 400), (Unavailable, 503)) if isinstance(error, kind)),
+        500,
+    )
+    page = Page("error", "Error", {}, home.feed.chronicle.sequence, is_live=False)
+    context = {"error": error, "status": status, "page": page, "address": request.url.path, "home": home.name}
+    return HTMLResponse(render("error.html", context), status_code=status)

@@ -1,0 +1,199 @@
+"""The pages: which view each address shows, with which template, and which parts of it are kept live."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from contracts.errors import InvalidInput, NotFound
+from controlplane.web.sources.home import Home
+from controlplane.web.sources.reports import make_weekly, recorded_weeks
+from controlplane.web.views import decisions, fleet, models, quality, rollouts, slos
+from controlplane.web.views.rollout import STALE_AFTER_S, view_decisions, view_rollout
+from controlplane.web.views.search import search
+from controlplane.web.views.series import Columns, chart_series
+from controlplane.web.views.story import Chronicle, Story
+
+Series = Callable[[int], dict[str, Columns]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as templates are given it; ``regions`` are kept live, ``series`` returns chart rows after a decision.
+
+    ``sequence`` is the newest decision it shows; ``is_live`` is false for a moment of the past.
+    """
+
+    name: str
+    title: str
+    context: dict[str, Any]
+    sequence: int
+    regions: tuple[str, ...] = ()
+    series: Series | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    is_live: bool = True
+
+
+class Pages:
+    """Builds the pages of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def build(self, path: str, query: QueryParams) -> Page:
+        """Return the page at an address.
+
+        Raises:
+            NotFound: when there is none, or nothing of that name.
+            InvalidInput: when the query says what can't be.
+        """
+        head, _, rest = path.strip("/").partition("/")
+        builders = {
+            ("", False): self._fleet,
+            ("rollouts", False): self._rollouts,
+            ("models", False): self._models,
+            ("slos", False): self._slos,
+            ("quality", False): self._quality,
+            ("reports", False): self._reports,
+            ("decisions", False): self._decisions,
+            ("search", False): self._search,
+        }
+        named = {"rollouts": self._rollout, "models": self._model, "decisions": self._decision, "reports": self._report}
+        if not rest and (head, False) in builders:
+            return await builders[head, False](query)
+        if rest and head in named:
+            return await named[head](rest, query)
+        raise NotFound(f"there is no page {path}", hint="the links at the top name all pages")
+
+    @property
+    def _chronicle(self) -> Chronicle:
+        return self._home.feed.chronicle
+
+    def _page(self, name: str, title: str, context: dict[str, Any], regions: tuple[str, ...] = ()) -> Page:
+        """Return a page of now, with what every page is told."""
+        problem = self._home.problem
+        shared = {
+            "home": self._home.name,
+            "begun": self._home.exists,
+            "now_s": self._home.now_s(),
+            "problem": problem,
+            "stale_after_s": STALE_AFTER_S,
+        }
+        state = {"asof": self._chronicle.newest_s, "busy": self._is_busy(), "problem": str(problem or "")}
+        return Page(name, title, {**shared, **context}, self._chronicle.sequence, regions, state=state)
+
+    def _is_busy(self) -> bool:
+        """Tell whether decisions are to be expected: some rollout has not ended."""
+        return any(not story.is_over for story in self._chronicle.stories.values())
+
+    async def _fleet(self, query: QueryParams) -> Page:
+        view = fleet.view_fleet(self._chronicle, self._home.routing(), self._home.shelf.known)
+        return self._page("fleet", "Fleet", {"fleet": view}, ("fleet",))
+
+    async def _rollouts(self, query: QueryParams) -> Page:
+        phase, words = query.get("phase", ""), query.get("q", "")
+        view = rollouts.view_rollouts(self._chronicle, phase=phase, words=words)
+        return self._page("rollouts", "Rollouts", {"list": view, "only": phase, "words": words}, ("rollouts",))
+
+    async def _rollout(self, rollout_id: str, query: QueryParams) -> Page:
+        story = self._chronicle.stories.get(rollout_id)
+        if story is None:
+            known = ", ".join(story.rollout_id for story in self._chronicle.newest())[:200]
+            raise NotFound(f"the ledger has no rollout {rollout_id!r}", hint=f"it has: {known or 'none'}")
+        at = _number(query, "at")
+        if at is not None:
+            story = self._as_of(story, at)
+        rows = [row for row in self._chronicle.rows if at is None or row.sequence <= at]
+        order = list(self._chronicle.stories)
+        place = order.index(rollout_id)
+        context = {
+            "rollout": view_rollout(story),
+            "rows": view_decisions(story, rows),
+            "at": at,
+            "older": order[place - 1] if place else None,
+            "newer": order[place + 1] if place + 1 < len(order) else None,
+            "series": chart_series(story),
+        }
+        page = self._page("rollout", rollout_id, context, ("verdict", "traffic", "checks", "charts", "journal"))
+        busy = not story.is_over and at is None
+        state = {**page.state, "asof": story.last.at_s, "busy": busy, "phase": story.last.phase.value}
+        series = partial(chart_series, story)
+        return replace(page, sequence=story.last.sequence, series=series, state=state, is_live=at is None)
+
+    def _as_of(self, story: Story, at: int) -> Story:
+        """Return a rollout as it was after a decision, folded again from the ledger."""
+        ledger = self._home.feed.ledger
+        entries = (e for e in ledger.entries(story.rollout_id) if e.sequence <= at) if ledger else iter(())
+        first = next(entries, None)
+        if first is None:
+            raise NotFound(f"{story.rollout_id} began after decision {at}", hint="leave out ?at= to see it now")
+        past = Story(first)
+        for entry in entries:
+            past.fold(entry)
+        return past
+
+    async def _models(self, query: QueryParams) -> Page:
+        shelf = await self._home.shelf.read()
+        return self._page("models", "Models", {"list": models.view_models(shelf)}, ("models",))
+
+    async def _model(self, name: str, query: QueryParams) -> Page:
+        view = models.view_model(await self._home.shelf.read(), self._chronicle, name)
+        return self._page("model", name, {"model": view}, ("model",))
+
+    async def _slos(self, query: QueryParams) -> Page:
+        view = slos.view_slos(await self._home.telemetry.read())
+        series = {row.key: row.series for row in view.rows} if view else {}
+        page = self._page("slos", "SLOs", {"slos": view, "series": series}, ("slos",))
+        return replace(page, series=lambda _after: series)
+
+    async def _quality(self, query: QueryParams) -> Page:
+        view = quality.view_quality(await self._home.telemetry.read())
+        return self._page("quality", "Quality", {"quality": view}, ("quality",))
+
+    async def _reports(self, query: QueryParams) -> Page:
+        context = {"reports": recorded_weeks(self._chronicle), "recorded": self._home.telemetry.exists}
+        return self._page("reports", "Reports", context, ("reports",))
+
+    async def _report(self, week: str, query: QueryParams) -> Page:
+        report = await make_weekly(self._home.settings, week, self._home.now_s())
+        return self._page("report", f"Week {report.week}", {"report": report})
+
+    async def _decisions(self, query: QueryParams) -> Page:
+        wanted = read_filter(query)
+        view = decisions.view_decisions(self._chronicle, wanted, before=_number(query, "before"))
+        kept = {key: query[key] for key in ("q", "rollout", "reason", "every") if query.get(key)}
+        context = {"list": view, "wanted": wanted, "kept": urlencode(kept), "before": query.get("before", "")}
+        return self._page("decisions", "Decisions", context, ("decisions",))
+
+    async def _decision(self, number: str, query: QueryParams) -> Page:
+        if not number.isdecimal() or len(number) > 15:
+            raise NotFound(f"there is no decision {number!r}", hint="decisions are numbered from 0")
+        entry = decisions.find_decision(self._home.feed.ledger, int(number))
+        return self._page("decision", f"Decision {number}", {"entry": entry})
+
+    async def _search(self, query: QueryParams) -> Page:
+        words = query.get("q", "")
+        found = search(self._chronicle, self._home.shelf.known, words)
+        return self._page("search", "Search", {"words": words, "found": found})
+
+
+def read_filter(query: QueryParams) -> decisions.Wanted:
+    """Return which decisions a query asks for."""
+    return decisions.Wanted(
+        words=query.get("q", ""),
+        rollout=query.get("rollout", ""),
+        reason=query.get("reason", ""),
+        every=query.get("every", "") == "1",
+    )
+
+
+def _number(query: QueryParams, key: str) -> int | None:
+    text = query.get(key, "")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 15:
+        raise InvalidInput(f"{key}: {text!r} is not the number of a decision", hint="numbers begin at 0")
+    return int(text)

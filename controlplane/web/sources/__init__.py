@@ -1,0 +1,1 @@
+"""Where pages read from: the decision ledger, the version store, telemetry history and reports of one home."""

@@ -1,0 +1,173 @@
+"""What telemetry counted and scorers judged, read from a home's history without ever writing to it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, case, create_engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from contracts.errors import NotFound, RoostError, Unavailable
+from contracts.specs.service import ServiceSpec
+from controlplane.settings import Settings
+from controlplane.store.history import COUNTS, DAY_S, EXAMPLES, SCORES, SPECS
+
+FILE = "history.db"
+MINUTE_S = 60
+WINDOW_S = 28 * DAY_S
+MOST_EXAMPLES = 6
+PNG = b"\x89PNG\r\n"
+
+
+class Counted(NamedTuple):
+    """What was counted of one measure in one bucket of a minute or an hour."""
+
+    start_s: int
+    length_s: int
+    service: str
+    lane: str
+    measure: str
+    amount: float
+
+
+class Scored(NamedTuple):
+    """The judgements of one version by one scorer in one minute: how many, and their sum."""
+
+    start_s: int
+    service: str
+    metric: str
+    version: str
+    n: int
+    total: float
+
+
+class Example(NamedTuple):
+    """One output kept to be looked at; ``row`` finds its picture."""
+
+    row: int
+    at_s: float
+    service: str
+    metric: str
+    version: str
+    value: float
+    reason: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Four weeks of one home: the services' newest specs, counts, scores, and the worst outputs of the last day."""
+
+    specs: tuple[ServiceSpec, ...]
+    counts: Sequence[Counted]
+    scores: Sequence[Scored]
+    examples: Sequence[Example]
+    newest_s: float
+
+
+class Telemetry:
+    """Reads a home's history again when it has changed and somebody asks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.home / FILE
+        url = f"sqlite:///file:{self._file.resolve()}?mode=ro&uri=true"
+        self._engine = create_engine(url, connect_args={"timeout": 5})
+        self._lock = asyncio.Lock()
+        self._seen: tuple[int, ...] = ()
+        self._recorded: Recorded | None = None
+        self.problem: RoostError | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether a history is kept here."""
+        return self._file.is_file()
+
+    async def read(self) -> Recorded | None:
+        """Return what is recorded; None while there is no history, or nothing in it."""
+        async with self._lock:
+            stamp = self._stamp()
+            if stamp != self._seen and self.exists:
+                try:
+                    self._recorded = await asyncio.to_thread(self._read)
+                    self._seen, self.problem = stamp, None
+                except SQLAlchemyError as error:
+                    self.problem = Unavailable(f"the history can't be read: {error}".splitlines()[0])
+        return self._recorded
+
+    async def picture(self, row: int) -> bytes:
+        """Return an example's picture.
+
+        Raises:
+            NotFound: when it is not kept any more.
+        """
+        return await asyncio.to_thread(self._read_picture, row)
+
+    def _stamp(self) -> tuple[int, ...]:
+        files = [self._file, self._file.with_name(f"{FILE}-wal")]
+        return tuple(file.stat().st_mtime_ns // 1_000_000_000 if file.exists() else 0 for file in files)
+
+    def _read(self) -> Recorded | None:
+        with self._engine.connect() as connection:
+            newest_s = connection.execute(select(func.max(COUNTS.c.start_s + COUNTS.c.resolution_s))).scalar()
+            if newest_s is None:
+                return None
+            since_s = newest_s - WINDOW_S
+            specs = connection.execute(select(SPECS.c.service, SPECS.c.document).order_by(SPECS.c.at_s)).all()
+            newest = {service: document for service, document in specs}
+            return Recorded(
+                specs=tuple(ServiceSpec.model_validate_json(document) for _, document in sorted(newest.items())),
+                counts=_read_counts(connection, since_s),
+                scores=_read_scores(connection, since_s),
+                examples=_read_examples(connection),
+                newest_s=float(newest_s),
+            )
+
+    def _read_picture(self, row: int) -> bytes:
+        if self.exists:
+            with self._engine.connect() as connection:
+                found = connection.execute(select(EXAMPLES.c.image).where(_row_id() == row)).scalar()
+            if found is not None and found.startswith(PNG):
+                return bytes(found)
+        raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")
+
+
+def _read_counts(connection: Connection, since_s: float) -> list[Counted]:
+    length = case((COUNTS.c.resolution_s < MINUTE_S, MINUTE_S), else_=COUNTS.c.resolution_s)
+    start = COUNTS.c.start_s - COUNTS.c.start_s % length
+    same = [COUNTS.c.service, COUNTS.c.lane, COUNTS.c.measure]
+    wanted = COUNTS.c.measure.in_(("requests", "requests-bad", "attempts")) | COUNTS.c.measure.startswith("slow/")
+    query = (
+        select(start, length, *same, func.sum(COUNTS.c.amount))
+        .where(COUNTS.c.start_s >= since_s, COUNTS.c.mirrored.is_(False), wanted)
+        .group_by(start, length, *same)
+        .order_by(start)
+    )
+    return [Counted(*row) for row in connection.execute(query)]
+
+
+def _read_scores(connection: Connection, since_s: float) -> list[Scored]:
+    c = SCORES.c
+    minute = func.floor(c.at_s / MINUTE_S) * MINUTE_S
+    query = (
+        select(minute, c.service, c.metric, c.version, func.count(c.value), func.sum(c.value))
+        .where(c.at_s >= since_s, c.mirrored.is_(False), c.value.is_not(None))
+        .group_by(minute, c.service, c.metric, c.version)
+        .order_by(minute)
+    )
+    return [Scored(int(row[0]), *row[1:]) for row in connection.execute(query)]
+
+
+def _read_examples(connection: Connection) -> list[Example]:
+    c = EXAMPLES.c
+    newest_day = select(func.max(c.day)).scalar_subquery()
+    columns = (_row_id(), c.at_s, c.service, c.metric, c.version, c.value, c.reason, c.prompt, c.seed)
+    query = select(*columns).where(c.day == newest_day).order_by(c.value, c.at_s.desc()).limit(MOST_EXAMPLES)
+    return [Example(*row) for row in connection.execute(query)]
+
+
+def _row_id():  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLite's own column
+    from sqlalchemy import Integer, literal_column
+
+    return literal_column("rowid", Integer)

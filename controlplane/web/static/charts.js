@@ -1,0 +1,249 @@
+// Charts from columns of numbers: straight lines and steps between decisions that were made, nothing smoothed, nothing
+// in between invented. Each can be focused and read with the arrow keys.
+const SVG = 'http://www.w3.org/2000/svg';
+const LEFT = 62;
+const RIGHT = 104;
+const TOP = 12;
+const BOTTOM = 26;
+const LEAST_EVIDENCE = 0.01;
+
+const store = new Map();
+const drawn = new WeakMap();
+let placing = false;
+
+const percent = (value) => `${+(100 * value).toPrecision(3)} %`;
+const points = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(100 * value).toPrecision(3)} pp`;
+const score = (value) => `${+value.toFixed(3)}`;
+const signed = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(value).toFixed(3)}`;
+const evidence = (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${+value.toPrecision(3)}`);
+const duration = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
+const log = (value) => Math.log10(Math.max(value, LEAST_EVIDENCE));
+
+/** What each kind of chart shows: lines (name, column, class, stepped?), limits, a band, and how numbers are written. */
+const KINDS = {
+  traffic: () => ({
+    lines: [['asked', 'asked', 'theirs', true], ['measured', 'measured', 'mine']],
+    limits: [], format: percent, floor: 0, ceiling: 0.1,
+  }),
+  values: ({ family, limit }) => ({
+    lines: [['challenger', 'challenger', 'mine'], ['champion', 'champion', 'theirs']],
+    limits: limit && family !== 'relative' ? [['limit', Number(limit)]] : [],
+    format: family === 'score' ? score : percent,
+    ...(family === 'score' ? {} : { floor: 0 }),
+  }),
+  sli: ({ family, limit }) => ({
+    lines: [['measured', 'sli', 'mine']], limits: [['objective', Number(limit)]], ceiling: 1,
+    format: family === 'score' ? score : percent,
+  }),
+  budget: () => ({ lines: [['left', 'left', 'theirs']], limits: [['spent', 0]], format: percent, ceiling: 1 }),
+  difference: ({ family }) => ({
+    lines: [['tolerated', 'limit', 'limit'], ['difference', 'difference', 'mine']],
+    limits: [['0', 0]], band: ['low', 'high'], format: family === 'score' ? signed : points,
+  }),
+  evidence: ({ needed, safeNeeded }) => ({
+    lines: [['harm', 'harm', 'harm'], ['safety', 'safe', 'safe']],
+    limits: [['1/α', Number(needed)], ...(safeNeeded ? [['1/β', Number(safeNeeded)]] : [])],
+    format: evidence, scale: log, floor: 0.1,
+  }),
+};
+
+export function load(series) {
+  for (const [name, columns] of Object.entries(series)) store.set(name, columns);
+}
+
+/** Add rows of decisions that are not yet there. */
+export function addRows(series) {
+  for (const [name, columns] of Object.entries(series ?? {})) {
+    const known = store.get(name);
+    if (!known) { store.set(name, columns); continue; }
+    const last = known.s.at(-1) ?? -1;
+    const first = columns.s.findIndex((sequence) => sequence > last);
+    if (first < 0) continue;
+    for (const key of Object.keys(known)) known[key].push(...columns[key].slice(first));
+  }
+}
+
+/** Return the numbers of the decisions that a series has a row for. */
+export const rowsOf = (name) => store.get(name)?.s ?? [];
+
+const resizing = new ResizeObserver((entries) => entries.forEach(({ target }) => draw(target)));
+const seeing = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    target.dataset.seen = isIntersecting ? 'yes' : 'no';
+    if (isIntersecting) draw(target);
+  }
+}, { rootMargin: '600px' });
+
+/** Draw what can be seen, and whatever is scrolled to later. */
+export function drawAll() {
+  for (const figure of document.querySelectorAll('figure[data-chart]')) {
+    if (drawn.has(figure)) { if (figure.dataset.seen === 'yes') draw(figure); continue; }
+    drawn.set(figure, null);
+    seeing.observe(figure);
+    resizing.observe(figure);
+  }
+}
+
+addEventListener('beforeprint', () => document.querySelectorAll('figure[data-chart]').forEach(draw));
+
+function element(name, attributes, text) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+/** Return the path of a line; a missing value leaves a gap, a stepped line goes across and then up or down. */
+function path(xs, ys, stepped) {
+  let text = '';
+  let pen = false;
+  xs.forEach((x, row) => {
+    const y = ys[row];
+    if (y === null) { pen = false; return; }
+    if (!pen) text += `M${x.toFixed(1)} ${y.toFixed(1)}`;
+    else text += stepped ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
+    pen = true;
+  });
+  return text;
+}
+
+function extent(columns, kind) {
+  const scale = kind.scale ?? ((value) => value);
+  const names = [...kind.lines.map(([, column]) => column), ...(kind.band ?? [])];
+  const shown = names.flatMap((name) => columns[name].filter((value) => value !== null));
+  const all = [...shown, ...kind.limits.map(([, value]) => value), kind.floor, kind.ceiling].filter((value) => value !== undefined);
+  let [low, high] = [Math.min(...all.map(scale)), Math.max(...all.map(scale))];
+  if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
+  return kind.floor === undefined ? [low - 0.06 * (high - low), high + 0.06 * (high - low)] : [low, high + 0.06 * (high - low)];
+}
+
+/** Move labels apart that would lie on one another. */
+function spread(labels, height) {
+  labels.sort((one, other) => one.y - other.y);
+  for (let i = 1; i < labels.length; i += 1) labels[i].y = Math.max(labels[i].y, labels[i - 1].y + 14);
+  const over = labels.length ? labels.at(-1).y - (height - BOTTOM + 6) : 0;
+  if (over > 0) labels.forEach((label) => { label.y -= over; });
+}
+
+function draw(figure) {
+  const columns = store.get(figure.dataset.series);
+  const kind = KINDS[figure.dataset.chart](figure.dataset);
+  const width = Math.max(figure.clientWidth, 240);
+  if (!columns || !columns.t.length) { tellEmpty(figure); return; }
+  const height = figure.classList.contains('large') ? 190 : 180;
+  const scale = kind.scale ?? ((value) => value);
+  const [low, high] = extent(columns, kind);
+  const start = columns.t[0];
+  const span = Math.max(columns.t.at(-1) - start, 1);
+  const toX = (t) => LEFT + ((t - start) / span) * (width - LEFT - RIGHT);
+  const toY = (value) => (value === null ? null : height - BOTTOM - ((scale(value) - low) / (high - low)) * (height - TOP - BOTTOM));
+  const xs = columns.t.map(toX);
+  const svg = element('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', tabindex: 0, 'aria-label': describe(figure, columns, kind, columns.t.length - 1) });
+  axes(svg, { columns, kind, width, height, toX, toY, low, high });
+  const labels = [];
+  if (kind.band) svg.append(element('path', { class: 'band', d: bandPath(xs, kind.band.map((name) => columns[name].map(toY))) }));
+  for (const [label, value] of kind.limits) {
+    svg.append(element('path', { class: 'dashed', d: `M${LEFT} ${toY(value).toFixed(1)}H${width - RIGHT}` }));
+    labels.push({ y: toY(value) + 4, className: 'limit', text: label === '0' ? 'no difference' : `${label} ${kind.format(value)}` });
+  }
+  for (const [label, column, className, stepped] of kind.lines) {
+    const ys = columns[column].map(toY);
+    const last = ys.findLast((y) => y !== null);
+    if (last === undefined) continue;
+    svg.append(element('path', { class: className === 'limit' ? 'dashed' : `line ${className}`, d: path(xs, ys, stepped) }));
+    labels.push({ y: last + 4, className, text: label });
+  }
+  spread(labels, height);
+  for (const { y, className, text } of labels) svg.append(element('text', { class: className, x: width - RIGHT + 6, y: y.toFixed(1) }, text));
+  place(figure, svg, { columns, kind, xs, height });
+}
+
+function axes(svg, { columns, kind, width, height, toX, toY, low, high }) {
+  svg.append(element('path', { class: 'axis', d: `M${LEFT} ${height - BOTTOM}H${width - RIGHT}` }));
+  const ticks = kind.scale ? powers(low, high) : rounds(low, high);
+  for (const tick of ticks) {
+    const y = toY(tick);
+    svg.append(element('path', { class: 'axis', d: `M${LEFT - 4} ${y.toFixed(1)}H${LEFT}` }));
+    svg.append(element('text', { x: LEFT - 8, y: (y + 4).toFixed(1), 'text-anchor': 'end' }, kind.format(tick)));
+  }
+  const times = columns.t.length > 1 ? [columns.t[0], columns.t.at(-1)] : [columns.t[0]];
+  times.forEach((t, index) => svg.append(element('text', { x: toX(t).toFixed(1), y: height - 8, 'text-anchor': index ? 'end' : 'start' }, `${duration(t)}${index ? ' after it began' : ''}`)));
+}
+
+function powers(low, high) {
+  const all = [];
+  const gap = Math.max(1, Math.ceil((high - low) / 4));
+  for (let power = Math.ceil(low); power <= high; power += gap) all.push(10 ** power);
+  return all;
+}
+
+/** Return round numbers in a range, some three of them. */
+function rounds(low, high) {
+  const rough = (high - low) / 3;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const gap = power * [1, 2, 5, 10].find((times) => power * times >= rough);
+  const all = [];
+  for (let tick = Math.ceil(low / gap - 1e-9) * gap; tick <= high + 1e-9; tick += gap) all.push(+tick.toPrecision(6));
+  return all;
+}
+
+function bandPath(xs, [lows, highs]) {
+  const rows = xs.map((x, row) => [x, lows[row], highs[row]]).filter(([, below, above]) => below !== null && above !== null);
+  if (!rows.length) return '';
+  const upper = rows.map(([x, , above]) => `${x.toFixed(1)} ${above.toFixed(1)}`);
+  const lower = rows.map(([x, below]) => `${x.toFixed(1)} ${below.toFixed(1)}`).reverse();
+  return `M${[...upper, ...lower].join('L')}Z`;
+}
+
+/** Return one row of a chart in words. */
+function describe(figure, columns, kind, row) {
+  const parts = kind.lines.filter(([, column]) => columns[column][row] !== null)
+    .map(([label, column]) => `${label} ${kind.format(columns[column][row])}`);
+  if (kind.band && columns[kind.band[0]][row] !== null) parts.push(`band ${kind.band.map((name) => kind.format(columns[name][row])).join(' to ')}`);
+  return `${figure.dataset.title}, decision ${columns.s[row]}, ${duration(columns.t[row])} after it began: ${parts.join(', ') || 'no data'}`;
+}
+
+function tellEmpty(figure) {
+  if (figure.querySelector('output')) return;
+  const output = document.createElement('output');
+  output.textContent = 'No data yet.';
+  figure.append(output);
+}
+
+/** Put a drawing into its figure; the reading that somebody has taken stays. */
+function place(figure, svg, { columns, kind, xs, height }) {
+  const old = figure.querySelector('svg');
+  const focused = old !== null && document.activeElement === old;
+  let output = figure.querySelector('output');
+  if (!output) { output = document.createElement('output'); figure.append(output); }
+  const cursor = element('path', { class: 'cursor', d: '' });
+  svg.append(cursor);
+  let row = figure.dataset.row === undefined ? null : Math.min(Number(figure.dataset.row), xs.length - 1);
+  const read = () => {
+    cursor.setAttribute('d', row === null ? '' : `M${xs[row].toFixed(1)} ${TOP}V${height - BOTTOM}`);
+    output.textContent = row === null ? '' : describe(figure, columns, kind, row).slice(figure.dataset.title.length + 2);
+    if (row === null) delete figure.dataset.row; else { figure.dataset.row = row; svg.setAttribute('aria-label', describe(figure, columns, kind, row)); }
+  };
+  const take = (wanted) => { row = wanted; read(); };
+  svg.addEventListener('keydown', (event) => {
+    const last = xs.length - 1;
+    const moves = { ArrowLeft: (row ?? last + 1) - 1, ArrowRight: (row ?? -1) + 1, Home: 0, End: last };
+    if (event.key === 'Escape') take(null);
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    take(Math.min(Math.max(moves[event.key], 0), last));
+  });
+  svg.addEventListener('pointermove', (event) => {
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
+    take(xs.reduce((best, at, index) => (Math.abs(at - x) < Math.abs(xs[best] - x) ? index : best), 0));
+  });
+  svg.addEventListener('pointerleave', () => { if (document.activeElement !== svg) take(null); });
+  svg.addEventListener('blur', () => { if (!placing) take(null); });
+  read();
+  placing = true;
+  if (old) old.replaceWith(svg); else figure.prepend(svg);
+  if (focused) svg.focus({ preventScroll: true });
+  placing = false;
+  performance.mark('chart');
+}

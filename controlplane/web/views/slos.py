@@ -1,0 +1,161 @@
+"""Objectives: how much of each error budget is left, how fast it goes, and when it is gone; the least left first."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from contracts.specs.service import ServiceSpec
+from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
+from contracts.units import format_duration, format_fraction
+from controlplane.web.sources.telemetry import Counted, Recorded
+from controlplane.web.views.series import MOST_ROWS, Columns
+from rollout.burn import Budget, Finding, Sample, budget_left, judge_burn
+from rollout.evidence.counts import Tally
+
+
+@dataclass(frozen=True)
+class SloView:
+    """One objective over its window: ``sli`` is a share of good events or a mean score, None without data.
+
+    ``budget`` and ``findings`` (burn rates over long and short windows) are None and empty for a mean score.
+    """
+
+    service: str
+    name: str
+    kind: str
+    lane: str
+    objective: float
+    window_s: float
+    sli: float | None
+    n: int
+    bad: int
+    budget: Budget | None
+    findings: tuple[Finding, ...]
+    sentence: str
+    series: Columns
+
+    @property
+    def key(self) -> str:
+        """The name of its series."""
+        return f"slo/{self.service}/{self.name}"
+
+    @property
+    def is_met(self) -> bool | None:
+        """Tell whether the objective is met; None without data."""
+        return None if self.sli is None else self.sli >= self.objective
+
+
+@dataclass(frozen=True)
+class SloList:
+    """All objectives, the least budget left first, with one sentence about them."""
+
+    rows: tuple[SloView, ...]
+    sentence: str
+    as_of_s: float
+
+
+def view_slos(recorded: Recorded | None) -> SloList | None:
+    """Return all objectives; None while nothing was recorded."""
+    if recorded is None:
+        return None
+    rows = [
+        _view_slo(recorded, spec, name, slo) for spec in recorded.specs for name, slo in spec.objectives().items()
+    ]
+    rows.sort(key=lambda row: (row.is_met is not False, row.budget.left if row.budget else 2.0))
+    return SloList(tuple(rows), _summarise(rows), recorded.newest_s)
+
+
+def _view_slo(recorded: Recorded, spec: ServiceSpec, name: str, slo: Slo) -> SloView:
+    lane = spec.lane_objectives().get(name, "")
+    now_s, begin_s = recorded.newest_s, recorded.newest_s - slo.window
+    place = (spec.service, name, _kind(slo), lane, slo.objective, slo.window)
+    if isinstance(slo, ScoreSlo):
+        mine = [
+            (row.start_s, row.n, row.total)
+            for row in recorded.scores
+            if (row.service, row.metric) == (spec.service, slo.scorer) and row.start_s >= begin_s
+        ]
+        n, total = sum(row[1] for row in mine), sum(row[2] for row in mine)
+        mean = total / n if n else None
+        sentence = "no data yet" if mean is None else f"mean {mean:.3f} of {n} scores, objective {slo.objective:.3f}"
+        return SloView(*place, mean, n, 0, None, (), sentence, _score_series(mine, slo.objective))
+    samples = [s for s in _samples(recorded.counts, spec.service, name, slo, lane) if s.at_s > begin_s]
+    bad, n = sum(s.tally.bad for s in samples), sum(s.tally.total for s in samples)
+    budget = budget_left(samples, now_s=now_s, objective=slo.objective, window_s=slo.window)
+    born_s = min((s.at_s - s.length_s for s in samples), default=now_s)
+    findings = judge_burn(samples, now_s=now_s, objective=slo.objective, born_s=born_s)
+    sli = 1 - bad / n if n else None
+    sentence = _tell_budget(budget, n)
+    return SloView(*place, sli, n, bad, budget, findings, sentence, _budget_series(samples, slo.objective, budget))
+
+
+def _kind(slo: Slo) -> str:
+    if isinstance(slo, ScoreSlo):
+        return "score"
+    return f"latency ≤ {format_duration(slo.threshold)}" if isinstance(slo, LatencySlo) else "availability"
+
+
+def _samples(counts: Iterable[Counted], service: str, name: str, slo: Slo, lane: str) -> list[Sample]:
+    """Return what was good and bad per bucket: requests for availability, attempts for latency."""
+    total_of, bad_of = ("attempts", f"slow/{name}") if isinstance(slo, LatencySlo) else ("requests", "requests-bad")
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for row in counts:
+        if row.service == service and row.measure in {total_of, bad_of} and (not lane or row.lane == lane):
+            bucket = buckets.setdefault((row.start_s, row.length_s), [0, 0])
+            bucket[row.measure == total_of] += round(row.amount)
+    return [
+        Sample(float(start_s + length_s), float(length_s), Tally(min(bad, total), total))
+        for (start_s, length_s), (bad, total) in sorted(buckets.items())
+    ]
+
+
+def _tell_budget(budget: Budget, n: int) -> str:
+    if not n:
+        return "no data yet: no request was counted"
+    left = f"{format_fraction(budget.left)} of the budget left" if budget.left >= 0 else "the budget is overspent"
+    if math.isinf(budget.gone_in_s) or budget.left <= 0:
+        return left
+    return f"{left}, gone in {format_duration(budget.gone_in_s)} at the last hour's rate"
+
+
+def _budget_series(samples: list[Sample], objective: float, budget: Budget) -> Columns:
+    """Return share of good events and budget left, bucket by bucket."""
+    spent = list(accumulate(sample.tally.bad for sample in samples))
+    stretch = -(-len(samples) // MOST_ROWS) or 1
+    kept = sorted({*range(0, len(samples), stretch), *range(max(len(samples) - 1, 0), len(samples))})
+    totals = [samples[i].tally.total for i in kept]
+    return {
+        "s": [int(samples[i].at_s) for i in kept],
+        "t": [samples[i].at_s - samples[0].at_s for i in kept],
+        "sli": [1 - samples[i].tally.bad / total if total else None for i, total in zip(kept, totals, strict=True)],
+        "left": [1 - spent[i] / budget.allowed if budget.allowed else None for i in kept],
+        "limit": [objective] * len(kept),
+    }
+
+
+def _score_series(rows: list[tuple[int, int, float]], objective: float) -> Columns:
+    minutes: dict[int, tuple[int, float]] = {}
+    for start_s, n, total in rows:
+        known = minutes.get(start_s, (0, 0.0))
+        minutes[start_s] = (known[0] + n, known[1] + total)
+    kept = sorted(minutes)[:: -(-len(minutes) // MOST_ROWS) or 1]
+    return {
+        "s": kept,
+        "t": [start_s - kept[0] for start_s in kept],
+        "sli": [minutes[start_s][1] / minutes[start_s][0] for start_s in kept],
+        "limit": [objective] * len(kept),
+    }
+
+
+def _summarise(rows: list[SloView]) -> str:
+    if not rows:
+        return "No service with objectives was recorded yet."
+    missed = [row for row in rows if row.is_met is False]
+    firing = [row for row in rows if any(finding.fires for finding in row.findings)]
+    if missed:
+        names = ", ".join(f"{row.service} {row.name}" for row in missed)
+        return f"{len(missed)} of {len(rows)} objectives {'is' if len(missed) == 1 else 'are'} missed: {names}."
+    if firing:
+        return f"All {len(rows)} objectives are met; {len(firing)} burn{'s' if len(firing) == 1 else ''} too fast."
+    return f"All {len(rows)} objectives are met."

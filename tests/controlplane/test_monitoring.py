@@ -1,0 +1,300 @@
+"""Monitors in the loop, and hooks against a real receiver that fails, answers late, or is somebody else."""
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from contracts.clock import FakeClock
+from contracts.errors import InvalidInput
+from contracts.events import Event
+from contracts.ids import CHAMPION, VersionId
+from contracts.specs.loading import load_service_spec
+from contracts.specs.service import ServiceSpec
+from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply, UserSignals
+from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret, sign
+from controlplane.store.history import History
+from controlplane.watching import HistoryWatcher, MonitorWatcher, Watchers
+from evaluation.scorers.port import Score
+from rollout.phases import ManualKind, Phase
+from tests.controlplane.conftest import Bench, SeenText
+
+CHALLENGER = VersionId("m", 2)
+SECRET = b"a secret that is long enough"
+SPEC = """
+service: tags
+model: m
+slos: {availability: {objective: 98%%}}
+monitors: {looks: {metric: looks, at_least: 90%%, action: %s%s}, patience: {metric: not-asked-again, at_least: 80%%}}
+"""
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what it is sent, and answers with the next of ``answers``."""
+
+    answers: ClassVar[list[int]] = []
+    calls: ClassVar[list[tuple[dict[str, str], str]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.calls.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        status = self.answers.pop(0) if self.answers else 200
+        self.send_response(status)
+        if status == 302:
+            self.send_header("location", "http://127.0.0.1:9/")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[str]:
+    Receiver.answers, Receiver.calls = [], []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/retrain?token=t0psecret"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def hooks(tmp_path: Path, clock: FakeClock) -> Iterator[Hooks]:
+    found = Hooks(f"sqlite:///{tmp_path / 'hooks.db'}", clock, SECRET)
+    yield found
+    found.close()
+
+
+def test_a_call_is_signed_and_made_once(hooks: Hooks, receiver: str) -> None:
+    key = hooks.put(receiver, {"kind": "drift", "metric": "text"})
+    assert hooks.put(receiver, {"kind": "drift", "metric": "text"}) == key
+    assert hooks.deliver() == []
+    assert hooks.deliver() == []
+    ((headers, body),) = Receiver.calls
+    expected = hmac.new(SECRET, f"{headers['x-roost-timestamp']}.{body}".encode(), hashlib.sha256).hexdigest()
+    assert headers["x-roost-signature"] == f"v1={expected}"
+    assert headers["idempotency-key"] == key
+    assert json.loads(body) == {"kind": "drift", "metric": "text"}
+
+
+def test_a_failing_receiver_is_tried_again_later_and_later_with_the_same_key(
+    hooks: Hooks, receiver: str, clock: FakeClock
+) -> None:
+    Receiver.answers = [500, 302, 503]
+    hooks.put(receiver, {"kind": "drift"})
+    told = hooks.deliver()
+    assert "answered 500; tried again in 2 s" in told[0]
+    assert "t0psecret" not in told[0]
+    assert hooks.deliver() == [], "it isn't due yet"
+    for wait_s in (2, 4, 8):
+        clock.advance(wait_s)
+        hooks.deliver()
+    assert hooks.waiting() == 0
+    assert len({headers["idempotency-key"] for headers, _ in Receiver.calls}) == 1
+    assert len(Receiver.calls) == 4
+
+
+def test_a_receiver_that_never_answers_is_given_up_in_the_end(hooks: Hooks, clock: FakeClock) -> None:
+    hooks.put("http://127.0.0.1:9/nobody", {"kind": "drift"})
+    told: list[str] = []
+    for _ in range(MOST_ATTEMPTS + 3):
+        told += hooks.deliver()
+        clock.advance(4000)
+    assert len(told) == MOST_ATTEMPTS
+    assert told[-1].endswith("given up")
+    assert hooks.waiting() == 0
+
+
+def test_the_outbox_survives_its_process(tmp_path: Path, clock: FakeClock, receiver: str) -> None:
+    url = f"sqlite:///{tmp_path / 'hooks.db'}"
+    first = Hooks(url, clock, SECRET)
+    first.put(receiver, {"kind": "drift"})
+    first.close()
+    second = Hooks(url, clock, SECRET)
+    assert second.deliver() == []
+    assert len(Receiver.calls) == 1
+    assert SECRET not in (tmp_path / "hooks.db").read_bytes()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/x",
+        "http://example.org/x",
+        "https://user:word@example.org/x",
+        "https:///x",
+        "x",
+        "http://8.8.8.8/",
+    ],
+)
+def test_addresses_that_no_hook_may_call(url: str) -> None:
+    with pytest.raises(InvalidInput, match="hook"):
+        check_url(url)
+
+
+def test_a_name_that_resolves_to_this_network_is_not_called(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(2, 1, 6, "", ("10.0.0.7", 443))]
+    monkeypatch.setattr("controlplane.hooks.socket.getaddrinfo", lambda *_, **__: found)
+    hooks.put("https://innocent.example/x", {"kind": "drift"})
+    assert "resolves to an address of this network" in hooks.deliver()[0]
+
+
+def test_a_secret_is_needed_and_comes_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.delenv("ROOST_HOOK_SECRET", raising=False)
+    with pytest.raises(InvalidInput, match="there is none"):
+        read_secret(None)
+    monkeypatch.setenv("ROOST_HOOK_SECRET", "from the environment")
+    assert read_secret(None) == b"from the environment"
+    file = tmp_path / "secret"
+    file.write_bytes(SECRET + b"\n")
+    assert read_secret(file) == SECRET
+    with pytest.raises(InvalidInput, match="shorter"):
+        Hooks(f"sqlite:///{tmp_path / 'o.db'}", clock, b"short")
+    assert sign(SECRET, "1", "{}") != sign(SECRET, "2", "{}")
+
+
+class Looks:
+    """A scorer that reads its score from the prompt."""
+
+    name, digest = "looks", "sha256:l"
+
+    def score(self, samples: Sequence[SampledOutput]) -> list[Score]:
+        return [Score(float(sample.prompt)) for sample in samples]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    found = History(f"sqlite:///{tmp_path / 'history.db'}")
+    yield found
+    found.close()
+
+
+def spec(action: str, hook: str = "") -> ServiceSpec:
+    return load_service_spec(SPEC % (action, f", hook: '{hook}'" if hook else ""), subject="spec")
+
+
+def reply(number: int, score: float, clock: FakeClock, version: int = 2, asked_again: int = 0) -> TelemetryReply:
+    samples = tuple(
+        SampledOutput(
+            service="tags", version=VersionId("m", version), request_id=f"r{number}-{i}", lane="final",
+            prompt=str(score), seed=1, at_s=clock.now_s(), image_png=b"",
+        )
+        for i in range(40)
+    )  # fmt: skip
+    signal = UserSignals(service="tags", version=VersionId("m", version), answered=40, asked_again=asked_again)
+    batch = TelemetryBatch(
+        gateway="g", boot="b", sequence=number, start_s=clock.now_s(), end_s=clock.now_s() + 1, table_revision=1,
+        signals=(signal,),
+    )  # fmt: skip
+    return TelemetryReply(batches=(batch,), samples=samples)
+
+
+def play(
+    watcher: MonitorWatcher, clock: FakeClock, score: float, challenger: VersionId = CHALLENGER, **more: Any
+) -> list[Any]:
+    """Let twenty ticks pass, each after the scoring thread has ended its work."""
+    actions: list[Any] = []
+    for number in range(20):
+        actions += watcher.look(reply(number, score, clock, **more), (), challenger)
+        watcher._queue.join(10)
+        clock.advance(1)
+    return actions
+
+
+@pytest.mark.parametrize(("action", "kind"), [("hold", ManualKind.PAUSE), ("roll-back", ManualKind.ABORT)])
+def test_an_alarm_about_the_challenger_asks_for_what_the_spec_says(
+    action: str, kind: ManualKind, history: History, clock: FakeClock
+) -> None:
+    events: list[Event] = []
+    watcher = MonitorWatcher(spec(action), {"looks": Looks()}, history, clock, tell=events.append)
+    assert play(watcher, clock, 0.97) == []
+    asked = play(watcher, clock, 0.2)
+    assert asked[0].kind is kind
+    assert asked[0].actor == "monitor/looks"
+    assert "below 0.9" in asked[0].reason
+    assert events[0].code == "monitor.alarm"
+    watcher.close()
+
+
+def test_an_alarm_about_the_champion_or_a_telling_monitor_only_tells(history: History, clock: FakeClock) -> None:
+    for action, challenger in (("roll-back", VersionId("m", 3)), ("tell", CHALLENGER)):
+        events: list[Event] = []
+        watcher = MonitorWatcher(spec(action), {"looks": Looks()}, history, clock, tell=events.append)
+        assert play(watcher, clock, 0.2, challenger=challenger) == []
+        assert events
+        watcher.close()
+
+
+def test_users_who_ask_again_are_an_alarm(history: History, clock: FakeClock) -> None:
+    events: list[Event] = []
+    watcher = MonitorWatcher(spec("tell"), {"looks": Looks()}, history, clock, tell=events.append)
+    play(watcher, clock, 0.97, asked_again=20)
+    assert any("not-asked-again of m@2 is below 0.8" in event.message for event in events)
+    watcher.close()
+
+
+def test_an_alarm_calls_its_hook_with_the_evidence(
+    history: History, clock: FakeClock, hooks: Hooks, receiver: str
+) -> None:
+    watcher = MonitorWatcher(
+        spec("tell", receiver), {"looks": Looks()}, history, clock, tell=history.record_event, hooks=hooks
+    )
+    play(watcher, clock, 0.2)
+    assert hooks.deliver() == []
+    body = json.loads(Receiver.calls[0][1])
+    assert (body["kind"], body["version"], body["metric"]) == ("monitor.alarm", "m@2", "looks")
+    assert body["evidence"] > 1000
+    watcher.close()
+
+
+def test_in_a_real_loop_a_hold_pauses_and_a_roll_back_ends_the_rollout(bench: Bench, history: History) -> None:
+    bench.traffic.wrong[2] = 0.11
+    text = SPEC.replace("looks: {metric: looks", "looks: {metric: seen-text").replace("90%%", "97%%")
+    for action, phase in (("hold", Phase.PAUSED), ("roll-back", Phase.ABORTED)):
+        spec = load_service_spec(text % (action, ""), subject="spec")
+        watcher = MonitorWatcher(spec, {"seen-text": SeenText()}, history, bench.clock, tell=bench.told.append)
+        bench.loop._watcher = watcher
+        decision = bench.run(until=lambda d, wanted=phase: d.state.phase is wanted)  # type: ignore[misc]
+        assert "monitor/looks" in decision.reason.sentence or phase is Phase.ABORTED
+        watcher.close()
+    told = [entry.decision["sentence"] for entry in bench.ledger.entries()]
+    assert any("aborted by monitor/looks" in sentence for sentence in told)
+    assert bench.catalogue.aliases["m", CHAMPION] == bench.champion
+
+
+def test_what_a_monitor_cannot_do_is_refused_at_the_start(history: History, clock: FakeClock) -> None:
+    with pytest.raises(InvalidInput, match="no score called"):
+        MonitorWatcher(spec("tell"), {}, history, clock, tell=history.record_event)
+    with pytest.raises(InvalidInput, match="needs a secret"):
+        MonitorWatcher(
+            spec("tell", "https://example.org/x"), {"looks": Looks()}, history, clock, tell=history.record_event
+        )
+
+
+def test_watchers_look_in_turn_and_a_lost_history_costs_no_rollout(
+    history: History, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = MonitorWatcher(spec("hold"), {"looks": Looks()}, history, clock, tell=history.record_event)
+    both = Watchers(HistoryWatcher(history), monitor)
+    assert both.look(reply(1, 0.97, clock), (), CHALLENGER) == ()
+    with history.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE history_counts")
+    assert HistoryWatcher(history).look(reply(2, 0.97, clock), (), CHALLENGER) == ()
+    monitor.close()

@@ -1,0 +1,166 @@
+"""The pages in a real Chromium: accessible, live, honest about what is stale, usable by keyboard."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rollout.phases import Phase
+from tests.web.conftest import AXE, XSS, Served, Writer, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+PAGES = (
+    "/",
+    "/rollouts",
+    "/rollouts/tags-2-abc2",
+    "/rollouts/tags-4-abc4",
+    "/rollouts/tags-3-abc3?at=80",
+    "/models",
+    "/models/price-tags",
+    "/slos",
+    "/quality",
+    "/reports",
+    "/decisions",
+    "/decisions/5",
+    "/search?q=tags",
+    "/nothing",
+)
+EMPTY = ("/", "/rollouts", "/models", "/slos", "/quality", "/reports", "/decisions")
+
+
+def violations(page: "Page") -> list[str]:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm ci in tests/web (make install does it)")
+    found = page.evaluate(
+        AXE.read_text() + ";axe.run().then(r => r.violations.map(v => v.id + ' ' + v.nodes.map(n => n.html).join(' | ')))"
+    )
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    served = serve(tmp_path_factory.mktemp("empty") / "home")
+    yield served  # type: ignore[misc]
+    served.end()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_a_phone(browser: "Browser", kept: Served, empty: Served, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    addresses = [kept.url + path for path in PAGES] + [empty.url + path for path in EMPTY]
+    wrong = {}
+    for address in addresses:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(address)
+        page.wait_for_selector("main")
+        if "/rollouts/" in address:
+            page.wait_for_selector("figure svg")
+        if found := violations(page):
+            wrong[address] = found
+        page.set_viewport_size({"width": 360, "height": 800})
+        if (wider := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
+            wrong[f"{address} at 360 px"] = [f"{wider} px wider than the window"]
+    page.close()
+    assert wrong == {}
+
+
+def test_a_rollout_is_watched_to_its_end_over_a_restart_without_a_reload(tmp_path: Path, page: "Page") -> None:
+    writer = Writer(tmp_path, score=0.5, at_s=time.time() - 3)
+    for _ in range(3):
+        writer.tick()
+    served = serve(tmp_path)
+    try:
+        page.goto(f"{served.url}/rollouts/{writer.rollout_id}")
+        page.evaluate("window.untouched = true")
+        page.wait_for_selector("#badge[data-state=live]")
+        for _ in range(4):
+            writer.tick(0.2)
+        page.wait_for_selector("figure[data-series='text/evidence'] >> text=1/α")
+        served.end()
+        page.wait_for_selector("#badge[data-state=lost]")
+        assert "values as of" in page.inner_text("#bar")
+        while writer.state.phase is not Phase.ROLLED_BACK:
+            writer.tick(0.2)
+        served = serve(tmp_path, port=int(served.url.rsplit(":", 1)[1]))
+        page.wait_for_selector(".sentence[data-outlook=bad] >> text=rolled back", timeout=15_000)
+        assert page.is_hidden("#bar")
+        assert page.evaluate("window.untouched") is True
+        page.focus("figure[data-chart=traffic] svg")
+        page.keyboard.press("End")
+        assert f"decision {writer.ticks - 1}" in page.inner_text("figure[data-chart=traffic] output")
+        rows = page.evaluate("import('/static/charts.js').then(charts => charts.rowsOf('traffic'))")
+        assert rows == list(range(writer.ticks))
+    finally:
+        served.end()
+
+
+def test_silence_of_the_control_plane_is_told(kept: Served, page: "Page") -> None:
+    page.goto(kept.url + "/rollouts/tags-4-abc4")
+    page.wait_for_selector("#badge[data-state=stale]")
+    assert "no decision since" in page.inner_text("#bar")
+    page.goto(kept.url + "/rollouts/tags-3-abc3")
+    page.wait_for_selector("#badge[data-state=live]")
+    assert page.is_hidden("#bar")
+
+
+def test_texts_are_shown_as_they_were_written(kept: Served, page: "Page") -> None:
+    for path in ("/rollouts/tags-4-abc4", "/decisions?rollout=tags-4-abc4", "/models/price-tags", f"/search?q={XSS}"):
+        page.goto(kept.url + path)
+        page.wait_for_selector("main")
+        assert XSS in page.inner_text("main"), path
+        assert page.query_selector("img[src=x]") is None
+
+
+def test_the_keyboard_reaches_every_page_and_row(kept: Served, page: "Page") -> None:
+    page.goto(kept.url + "/")
+    for key, path in (("r", "/rollouts"), ("m", "/models"), ("s", "/slos"), ("q", "/quality"), ("d", "/decisions")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(kept.url + path)
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url("**/rollouts")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rollouts/tags-4-abc4")
+    page.keyboard.press("[")
+    page.wait_for_url("**/rollouts/tags-3-abc3")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("tags-2")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=tags-2")
+    assert "tags-2-abc2" in page.inner_text("main")
+
+
+def test_without_scripts_the_page_still_reads(browser: "Browser", kept: Served) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(kept.url + "/rollouts/tags-3-abc3")
+    words = page.inner_text("main")
+    assert "rolled back" in words
+    assert "needed 200" in words
+    assert "price-tags@1" in words
+    page.close()
+
+
+def test_a_hidden_tab_holds_no_connection(kept: Served, page: "Page") -> None:
+    page.goto(kept.url + "/rollouts/tags-3-abc3")
+    page.wait_for_selector("#badge[data-state=live]")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/live" in request.url else None)
+    hide = "state => { Object.defineProperty(document, 'visibilityState', {value: state, configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(hide, "hidden")
+    page.wait_for_timeout(2500)
+    assert asked == []
+    page.evaluate(hide, "visible")
+    page.wait_for_timeout(500)
+    assert len(asked) == 1
