@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help system demo test test-fast coverage check format bench bench-core bench-registry bench-serving docs ui-shots install lock clean
+.PHONY: help system demo test test-fast coverage check format bench bench-core bench-store bench-web bench-evaluation bench-registry bench-serving bench-gateway docs ui-shots install lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,21 +20,22 @@ help: ## print this list
 install: $(INSTALLED) ## create .venv with everything that demo, tests and checks need
 
 # Debian's packages that tests are about; where they can't be installed, the tests that need one say so and are skipped.
-SYSTEM_PACKAGES := tesseract-ocr haproxy
-SYSTEM_COMMANDS := tesseract haproxy
+SYSTEM_PACKAGES := tesseract-ocr haproxy chromium postgresql
+SYSTEM_COMMANDS := tesseract haproxy chromium initdb
 system:
-	@for command in $(SYSTEM_COMMANDS); do PATH="$$PATH:/usr/sbin" command -v $$command >/dev/null || missing=1; done; \
+	@for command in $(SYSTEM_COMMANDS); do PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$command >/dev/null || missing=1; done; \
 	 if [ -n "$$missing" ]; then \
 	   sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
 	   { $$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1 \
 	   || echo "not installed: $(SYSTEM_PACKAGES) (Debian's packages); what needs them is skipped"; fi
 
 # torch comes first and pinned: asked for through another package it may bring another build.
-$(INSTALLED): pyproject.toml constraints.txt | system
+$(INSTALLED): pyproject.toml constraints.txt tests/web/package-lock.json | system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@npm ci --silent --no-audit --no-fund --prefix tests/web >/dev/null 2>&1 || echo "not installed: axe-core (npm); the pages' accessibility is not tested"
 	@touch $@
 
 demo: $(INSTALLED) ## the main job: one version promoted, one rolled back, live in this terminal
@@ -62,7 +63,7 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-core bench-registry bench-serving ## all benchmarks
+bench: bench-core bench-evaluation bench-registry bench-serving bench-gateway bench-web ## all benchmarks
 
 bench-core: $(INSTALLED) ## the decision core beside its peers (under 10 minutes)
 	$(BIN)/python -m benchmarks.decision_core --jobs 2 --out build/bench-core
@@ -75,6 +76,21 @@ bench-registry: $(INSTALLED) ## recipes, the catalogue with 10 000 versions, the
 bench-serving: $(INSTALLED) ## a worker beside the bare pipeline: pictures a second, batches, p95
 	$(BIN)/python -m benchmarks.serving --out build/bench-serving
 
+bench-gateway: $(INSTALLED) ## the gateway beside HAProxy: requests per CPU-second, added latency; needs wrk
+	$(BIN)/python -m benchmarks.gateway --out build/bench-gateway
+
+bench-evaluation: $(INSTALLED) ## images to tell versions apart, scorers' cost, drift detectors, the weekly report
+	$(BIN)/python -m benchmarks.paired
+	$(BIN)/python -m benchmarks.scorers
+	$(BIN)/python -m benchmarks.drift
+	$(BIN)/python -m benchmarks.weekly_report
+
+bench-web: $(INSTALLED) ## the rollout page beside one made with plotly.js: size, first chart; delay and cost of live pages
+	$(BIN)/python -m benchmarks.web --out build/bench-web
+
+bench-store: $(INSTALLED) ## the stores on SQLite and PostgreSQL (a few minutes)
+	$(BIN)/python -m benchmarks.store
+
 docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -82,6 +98,7 @@ ui-shots: $(INSTALLED) ## the pictures that README and docs show
 	rm -rf build/demo
 	$(BIN)/roost demo run --plain --home build/demo
 	$(BIN)/roost demo picture --home build/demo --out docs/images/rollback.svg
+	$(BIN)/python -m benchmarks.web_pictures --home build/demo --out docs/images
 
 lock: ## resolve all extras anew in a fresh environment and write constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

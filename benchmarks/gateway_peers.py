@@ -1,6 +1,7 @@
 """What the gateway's benchmark starts: a stub worker, HAProxy doing the same routing, the gateway itself, Ray Serve."""
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contracts.ids import VersionId
 from contracts.specs.service import Cache, Fallback, Lane, PromptIntake, StickyKey
@@ -160,7 +162,7 @@ def routing_table(workers: tuple[int, int], weight: float, mirror_share: float) 
         split=split,
         sticky=StickyKey.USER,
         lanes={"draft": Lane(steps=8, max_concurrency=512), "final": Lane(steps=25, max_concurrency=512)},
-        route=({"when": {"prompt_mentions": ["brand"]}, "lane": "final"},),  # type: ignore[arg-type]
+        route=({"when": {"prompt_mentions": ["brand"]}, "lane": "final"},),
         fallback=Fallback.model_validate({"on": ["oom", "overload", "error"], "to": "champion"}),
         cache=Cache(),
         intake=PromptIntake.model_validate({"rules": rules}),
@@ -176,23 +178,30 @@ def routing_table(workers: tuple[int, int], weight: float, mirror_share: float) 
     return RoutingTable(fence=1, revision=1, services={"stub": routes})
 
 
+def _endpoint(replica: str, port: int) -> Endpoint:
+    return Endpoint(replica=replica, url=f"http://127.0.0.1:{port}", max_concurrency=512)
+
+
+class NoOp:
+    """A deployment that does nothing."""
+
+    async def __call__(self, request: object) -> bytes:
+        """Answer with as many bytes as the stub's picture."""
+        return b"x" * 69
+
+
 @contextmanager
 def ray_peer() -> Iterator[Peer]:
     """Run Ray Serve's own HTTP proxy before a deployment that does nothing; needs the extra ``ray``."""
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
-    import ray
-    from ray import serve
+    ray: Any = importlib.import_module("ray")
+    serve: Any = importlib.import_module("ray.serve")
 
     port = free_port()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
 
-    @serve.deployment(max_ongoing_requests=512)  # type: ignore[untyped-decorator,unused-ignore]
-    class NoOp:
-        async def __call__(self, request: object) -> bytes:
-            return b"x" * 150
-
-    serve.run(NoOp.bind(), route_prefix="/")
+    serve.run(serve.deployment(NoOp, max_ongoing_requests=512).bind(), route_prefix="/")
     try:
         yield Peer("Ray Serve's proxy, no-op deployment", port, "/", _ray_proxies())
     finally:

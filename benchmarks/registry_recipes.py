@@ -47,6 +47,8 @@ DEFAULTS: Final = {
 }
 PAIRS: Final = {"demo": 30, "dit": 7, "unet": 7}
 PROMPTS: Final = 64
+TEXT_TOKENS: Final = 77
+"""Of encoded text that the denoiser is timed with: CLIP's. SD3 adds zeros when its third encoder is away."""
 
 
 def build(model: str, directory: Path) -> Path:
@@ -119,6 +121,7 @@ def measure_pair(model: str, before: Path, after: Path, defaults: GenerationDefa
     def denoise(pipeline: Any, kind: torch.dtype, k: int) -> torch.Tensor:
         call = calls[k % len(calls)]
         cast = {key: t.to(kind) if t.is_floating_point() else t for key, t in call.tensors.items()}
+        cast["encoder_hidden_states"] = cast["encoder_hidden_states"][:, :TEXT_TOKENS]
         answer: torch.Tensor = getattr(pipeline, name)(**call.with_tensors(cast))[0]
         return answer.float()
 

@@ -99,6 +99,7 @@ def score_rows(start_s: float, requests: int, rng: np.random.Generator) -> list[
             "version": VERSIONS[i % 2], "mirrored": False, "at_s": float(times[i]), "lane": "draft",
             "prompt_class": ("short", "long")[i % 3 == 0],
             "value": float(good[i]), "reason": "" if good[i] else "asked 41, shows 47", "digest": "sha256:0",
+            "prompt": f"price tag {i % 997} in red ink",
         }
         for i in range(n)
     ]  # fmt: skip
@@ -108,7 +109,7 @@ def example_rows(scores: list[dict[str, object]], rng: np.random.Generator) -> l
     """Return some of the scored outputs with a picture."""
     out = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(out, "PNG")
-    kept = [{n: v for n, v in row.items() if n not in {"prompt_class", "digest"}} for row in scores]
+    kept = [{n: v for n, v in row.items() if n not in {"prompt_class", "digest", "prompt"}} for row in scores]
     more = {"seed": 1, "image": out.getvalue()}
     return [
         {**row, "day": int(float(str(row["at_s"])) // 86400), "prompt": f"price tag {i}", **more}

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
 RELATIVE_ERROR = 0.02
 GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 SMALLEST, LARGEST = -400, 400
+Key = TypeVar("Key", int, str)
 _PER_LOG = 1 / math.log(GROWTH)
 
 Sketch = dict[Annotated[int, Field(ge=SMALLEST, le=LARGEST)], Annotated[int, Field(ge=1)]]
@@ -27,9 +28,9 @@ def upper_edge_s(bucket: int) -> float:
     return float(GROWTH**bucket)
 
 
-def merge(sketches: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    """Return the sketch of everything that the sketches hold: the same in whatever order they are merged."""
-    merged: dict[int, int] = {}
+def merge(sketches: Iterable[Mapping[Key, int]]) -> dict[Key, int]:
+    """Return the sum of sketches, or of other counts by key: the same in whatever order they are merged."""
+    merged: dict[Key, int] = {}
     for sketch in sketches:
         for bucket, count in sketch.items():
             merged[bucket] = merged.get(bucket, 0) + count

@@ -18,10 +18,10 @@ from controlplane.store.week_source import StoredWeeks
 from evaluation.drift.detector import Array
 from evaluation.drift.evidently_figures import EvidentlyFigure, evidently_figures
 from evaluation.report.document import Report
+from evaluation.report.extras import Extras
 from evaluation.report.facts import REFERENCE_WEEKS
 from evaluation.report.html import render_html
 from evaluation.report.markdown import render_markdown
-from evaluation.report.quality_sections import Extras
 from evaluation.report.source import ScoreRow
 from evaluation.report.week import WEEK_S, Week
 from evaluation.report.weekly import make_report

@@ -15,9 +15,9 @@ from contracts.ids import VersionId
 from contracts.specs.monitor import MonitorAction
 from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryReply
+from controlplane.hooks import Hooks
 from controlplane.loop.evidence import Judged
 from controlplane.loop.ports import Watcher
-from controlplane.hooks import Hooks
 from controlplane.reviewing.desk import Output, ReviewDesk
 from controlplane.store.history import SCORES, History, ScoredOutput
 from controlplane.store.telemetry_database import reading
@@ -87,7 +87,7 @@ class MonitorWatcher:
         hooks: Hooks | None = None,
     ) -> None:
         self._spec, self._history, self._clock = spec, history, clock
-        self._keeper, self._tell, self._outbox = HistoryWatcher(history), tell, hooks
+        self._keeper, self._tell, self._hooks = HistoryWatcher(history), tell, hooks
         self._monitors = make_monitors(spec.monitors)
         unknown = sorted({m.spec.metric for m in self._monitors} - scorers.keys() - USER_SIGNALS)
         if unknown:
@@ -179,8 +179,8 @@ class MonitorWatcher:
 
     def _act(self, finding: Finding, challenger: VersionId) -> list[ManualAction]:
         self._notify("monitor.alarm", finding.version, finding.sentence, finding)
-        if finding.hook is not None and self._outbox is not None:
-            self._outbox.put(finding.hook, {"kind": "monitor.alarm", "service": self._spec.service, **_told(finding)})
+        if finding.hook is not None and self._hooks is not None:
+            self._hooks.put(finding.hook, {"kind": "monitor.alarm", "service": self._spec.service, **_told(finding)})
         kind = MANUAL.get(finding.action)
         mine = finding.version == str(challenger)
         return [] if kind is None or not mine else [ManualAction(kind, f"monitor/{finding.monitor}", finding.sentence)]

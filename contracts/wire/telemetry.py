@@ -87,7 +87,7 @@ class Exposure(Frozen):
 
 
 class Refusals(Frozen):
-    """Requests of one service that were refused before any attempt, by reason: bad input, policy, policy hook failed."""
+    """Requests of one service that were refused before any attempt, by reason: bad input, a policy, a policy failed."""
 
     service: Name
     reason: str

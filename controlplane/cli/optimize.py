@@ -89,7 +89,7 @@ def recipes(
         return
     print_table(
         ["RECIPE", "FOR", "HERE", "WHAT IT DOES"],
-        [[r["recipe"], ", ".join(r["kinds"]), "no" if r["refusal"] else "yes", r["refusal"] or r["what"]] for r in rows],
+        [[r["recipe"], "/".join(r["kinds"]), "no" if r["refusal"] else "yes", r["refusal"] or r["what"]] for r in rows],
     )
 
 

@@ -264,12 +264,12 @@ def _print_limits(found: "Profile") -> None:
         predicted = NO_DATA if fitting.predicted is None else str(fitting.predicted)
         typer.echo(
             f"within {format_bytes(fitting.memory_limit_bytes)}: a batch of {fitting.measured} of "
-            f"{fitting.height}x{fitting.width} "
-            f"by trying, {predicted} by the model"
+            f"{fitting.height}x{fitting.width} by trying, {predicted} by the model"
         )
     memory = format_bytes(limits.memory_limit_bytes) if limits.memory_limit_bytes is not None else "not limited"
     typer.echo(
-        f"worker limits: max_batch_size {limits.max_batch_size}, max_concurrency {limits.max_concurrency}, memory {memory}"
+        f"worker limits: max_batch_size {limits.max_batch_size}, max_concurrency {limits.max_concurrency}, "
+        f"memory {memory}"
     )
     if price is not None and price.example:
         typer.echo(

@@ -7,9 +7,9 @@ import typer
 
 
 def ui(
-    home: Annotated[
-        Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")
-    ] = Path(".roost"),
+    home: Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")] = Path(
+        ".roost"
+    ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on this machine; 0 for any.")] = 8600,
 ) -> None:
     """Show rollouts, versions and decisions of a home in a browser; read-only, for this machine alone."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from controlplane.jobs.child import JobContext
+from controlplane.jobs.context import JobContext
 
 
 def run(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,9 @@ class EvidenceDesk:
         """Return the evidence in a reply, and every judged output for those who want to look."""
         self._note_time(reply.batches)
         samples = [sample for sample in reply.samples if sample.service == self._spec.service]
-        rows = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
+        served = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
+        # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
+        rows = [row for row in served if not row.forced]
         counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
         lanes = self._spec.lane_objectives()
         counts = {

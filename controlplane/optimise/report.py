@@ -84,18 +84,19 @@ class OptimiseReport:
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers that MLflow keeps; what was not measured is left out."""
-        evidence, difference, quality, rows = self.evidence, *_parts(self.evidence)
-        found = {
+        evidence = self.evidence
+        difference, quality, rows = _parts(evidence)
+        found: dict[str, float | None] = {
             "size_ratio": self.size_ratio,
             "time_ratio": evidence.timing.ratio,
             "quantised_share": self.quantised_share if self.made.parameters else None,
             "peak_memory_before_bytes": evidence.peak_memory_before_bytes,
             "peak_memory_after_bytes": evidence.peak_memory_after_bytes,
-            "psnr_db": difference and difference.psnr_db,
-            "identical_pictures": difference and difference.identical,
-            "quality_before": quality and quality.before,
-            "quality_after": quality and quality.after,
-            "rows_agreement": rows and rows.agreement,
+            "psnr_db": difference.psnr_db if difference else None,
+            "identical_pictures": difference.identical if difference else None,
+            "quality_before": quality.before if quality else None,
+            "quality_after": quality.after if quality else None,
+            "rows_agreement": rows.agreement if rows else None,
         }
         return {f"optimise.{name}": float(value) for name, value in found.items() if value is not None}
 

@@ -149,22 +149,23 @@ class ProcessBench:
             try:
                 health = self._health(worker)
             except httpx.HTTPError as error:
-                raise self._gone(worker, error) from None
+                raise self._unready(limit_bytes, self._gone(worker, error).message) from None
             if health.state is WorkerState.READY:
                 return health
             if health.state is WorkerState.FAILED:
                 self.stop()
-                if limit_bytes is not None:
-                    raise InvalidInput(
-                        f"memory-limit: {self._spec.version} can't be loaded within {format_bytes(limit_bytes)}: "
-                        f"{health.message}",
-                        hint="give a larger limit",
-                    )
-                raise Unavailable(f"{self._spec.version} can't be loaded: {health.message}", hint=f"read {self._log}")
+                raise self._unready(limit_bytes, health.message)
             time.sleep(POLL_S)
         self.stop()
-        raise Unavailable(
-            f"{self._spec.version} is not ready after {LOADING_TIMEOUT_S:.0f} s", hint=f"read {self._log}"
+        raise self._unready(None, f"it is not ready after {LOADING_TIMEOUT_S:.0f} s")
+
+    def _unready(self, limit_bytes: int | None, why: str) -> RoostError:
+        """Return why a version can't be loaded; under a limit, however it ended, the limit is what to change."""
+        if limit_bytes is None:
+            return Unavailable(f"{self._spec.version} can't be loaded: {why}", hint=f"read {self._log}")
+        return InvalidInput(
+            f"memory-limit: {self._spec.version} can't be loaded within {format_bytes(limit_bytes)}: {why}",
+            hint="give a larger limit",
         )
 
     def _health(self, worker: Child) -> WorkerHealth:

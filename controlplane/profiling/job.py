@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 
 from contracts.clock import Clock, SystemClock
+from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.rng import Rng, SystemRng
+from contracts.wire.artefact import ModelKind, read_plan
 from contracts.wire.capacity import WorkerLimits
 from contracts.wire.worker import WorkerSpec
 from controlplane.loop.effects import worker_spec
@@ -70,8 +73,8 @@ def profile_version(
     )
     try:
         fitting = _fit_memory(bench, record, plan, tell)
-        quality = _judge(bench, plan.asked, tell)
         found = measure(bench, plan.grid.points(), plan.effort, clock=clock, rng=rng, tell=tell)
+        quality = _judge(bench, plan.asked, tell)
     finally:
         bench.close()
     profile = conclude(record, found, environment, price=price, measured_at_s=started_s, fitting=fitting)
@@ -82,10 +85,18 @@ def profile_version(
 
 
 def bench_spec(catalogue: MlflowCatalogue, version: VersionId, *, device: str, threads: int) -> WorkerSpec:
-    """Return how to start a worker that is measured: as in service, but without limits that measuring is to find."""
-    return worker_spec(catalogue, version).model_copy(
-        update={"device": device, "threads": threads, "limits": UNLIMITED, "capacity": None}
-    )
+    """Return how to start a worker that is measured: as in service, but without limits that measuring is to find.
+
+    Raises:
+        InvalidInput: when the version draws no pictures.
+    """
+    spec = worker_spec(catalogue, version)
+    kind = read_plan(Path(spec.directory)).kind
+    if kind is not ModelKind.DIFFUSERS:
+        raise InvalidInput(
+            f"{version} is a {kind} model and draws no pictures", hint="profiles and tuning are of pipelines"
+        )
+    return spec.model_copy(update={"device": device, "threads": threads, "limits": UNLIMITED, "capacity": None})
 
 
 def _price(plan: ProfilePlan, device_name: str) -> Price | None:
@@ -119,10 +130,7 @@ def _judge(bench: ProcessBench, asked: Asked, tell: Callable[[str], None]) -> Qu
     if asked.judge is None:
         return None
     tell(f"quality: {len(asked.prompts)} pictures, judged by {asked.judge.name}")
-    bench.start()
-    quality = measure_quality(bench, asked.judge, asked.prompts)
-    bench.stop()
-    return quality
+    return measure_quality(bench, asked.judge, asked.prompts)
 
 
 def _describe(record: VersionRecord, profile: Profile, plan: ProfilePlan, *, job_id: str, ended_s: float) -> Job:

@@ -23,6 +23,7 @@ from registry.tuning.objective import Objective
 from registry.tuning.search import Candidate, Found, Trial, search
 
 MOST_CANDIDATES = 200
+LONGEST_TIMING_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def register_best(
             prompts=plan.asked.prompts,
             scorer=plan.asked.judge,
             largest_loss=1.0 if told else LARGEST_LOSS,
+            timing_budget_s=min(LONGEST_TIMING_S, plan.budget_s),
         ),
         settings,
         tell=tell,

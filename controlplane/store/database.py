@@ -24,6 +24,8 @@ WRITING = "BEGIN IMMEDIATE"
 SCHEMA_LOCK = 7_236_118
 """Number of the advisory lock under which PostgreSQL's schema is changed."""
 LOCK_WAIT_S = 10.0
+IDLE_TIMEOUT_S = 4.0
+"""After this PostgreSQL ends the session of a process that stopped within a transaction: sooner than others give up."""
 CONNECT_TIMEOUT_S = 2
 SILENCE_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 60
@@ -135,7 +137,8 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Write a row unless one with a key of its own is there already; tell whether it was written."""
     insert = (sqlite.insert if connection.dialect.name == SQLITE else postgresql.insert)(table)
-    return connection.execute(insert.values(row).on_conflict_do_nothing()).rowcount == 1
+    written = insert.values(row).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(written).one_or_none() is not None
 
 
 def _read_url(text: str) -> URL:
@@ -186,7 +189,7 @@ def _postgresql(url: URL) -> Engine:
         ) from None
     limits = {
         "lock_timeout": LOCK_WAIT_S,
-        "idle_in_transaction_session_timeout": LOCK_WAIT_S,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S,
         "statement_timeout": STATEMENT_TIMEOUT_S,
     }
     return create_engine(

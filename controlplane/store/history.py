@@ -75,6 +75,7 @@ SCORES = Table(
     Column("value", Float),
     Column("reason", Text, nullable=False),
     Column("digest", String(100), nullable=False),
+    Column("prompt", Text, nullable=False),
     Index("history_scores_at", "service", "at_s"),
 )
 EXAMPLES = Table(
@@ -257,6 +258,7 @@ def _feedback_rows(batch: TelemetryBatch) -> list[dict[str, object]]:
             "value": feedback.rating,
             "reason": feedback.reason,
             "digest": "",
+            "prompt": "",
         }
         for feedback in batch.feedback
     ]
@@ -276,6 +278,7 @@ def _score_row(scored: ScoredOutput) -> dict[str, object]:
         "value": scored.value,
         "reason": scored.reason,
         "digest": scored.digest,
+        "prompt": output.prompt,
     }
 
 
@@ -290,7 +293,7 @@ def _add_examples(connection: Connection, scored: Sequence[ScoredOutput]) -> Non
             row = _score_row(one)
             kept = {name: row[name] for name in row if name not in {"prompt_class", "digest"}}
             output = one.output
-            extra = {"prompt": output.prompt, "seed": output.seed, "image": output.image_png}
+            extra = {"seed": output.seed, "image": output.image_png}
             rows.append({"day": int(output.at_s // DAY_S), **kept, **extra})
     upsert(connection, EXAMPLES, rows)
 

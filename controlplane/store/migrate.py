@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from contracts.clock import Clock
-from contracts.errors import Conflict
+from contracts.errors import Conflict, RoostError
 from controlplane.store.database import Database
 from controlplane.store.schema import HEAD
 
@@ -25,10 +25,14 @@ def open_store(url: str, clock: Clock | None = None) -> Database:
         Conflict: when a later release wrote it.
     """
     database = Database(url, clock)
-    with database.read() as connection:
-        current = schema_version(connection)
-    if current != HEAD:
-        upgrade(database)
+    try:
+        with database.read() as connection:
+            current = schema_version(connection)
+        if current != HEAD:
+            upgrade(database)
+    except RoostError:
+        database.close()
+        raise
     return database
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, bindparam, func, insert, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
 from contracts.errors import Conflict, NotFound, NotPermitted
@@ -124,7 +124,7 @@ class Rollouts:
         self._leases.require(connection, lease)
         at_s = self._database.now_s(connection)
         same = (ROLLOUTS.c.id == bindparam("the_id")) & (ROLLOUTS.c.revision == bindparam("the_revision"))
-        onward = ROLLOUTS.c.phase.not_in([phase.value for phase in ENDED]) | bindparam("at_its_end", type_=Boolean)
+        onward = and_(*(ROLLOUTS.c.phase != phase.value for phase in ENDED)) | bindparam("at_its_end", type_=Boolean)
         statement = update(ROLLOUTS).where(same, ROLLOUTS.c.ended.is_(False), ROLLOUTS.c.fence <= lease.fence, onward)
         rows = [
             {

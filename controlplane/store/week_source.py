@@ -44,7 +44,7 @@ class StoredWeeks:
         """Return judgements in the order of time."""
         c = SCORES.c
         columns = (c.at_s, c.service, c.version, c.lane, c.prompt_class, c.metric, c.request_id, c.mirrored)
-        query = select(*columns, c.value, c.reason, c.digest).where(c.at_s >= start_s, c.at_s < end_s).order_by(c.at_s)
+        query = select(*columns, c.value, c.reason, c.digest, c.prompt).where(c.at_s >= start_s, c.at_s < end_s).order_by(c.at_s)
         with reading(self._history.engine) as connection:
             return [ScoreRow(*row) for row in connection.execute(query)]
 

@@ -104,7 +104,11 @@ def _answer(page: Page, request: Request) -> Response:
 
 def _answer_error(request: Request, error: Exception, home: Home) -> Response:
     status = next(
-        (status for kind, status in ((NotFound, 404), (InvalidInput, 400), (Unavailable, 503)) if isinstance(error, kind)),
+        (
+            status
+            for kind, status in ((NotFound, 404), (InvalidInput, 400), (Unavailable, 503))
+            if isinstance(error, kind)
+        ),
         500,
     )
     page = Page("error", "Error", {}, home.feed.chronicle.sequence, is_live=False)

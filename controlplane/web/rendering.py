@@ -56,7 +56,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 def show_time(at_s: float | None, *, day: bool = True) -> Markup:
     """Return a time in UTC, with its zone; pages with scripts add how long ago it was."""
     if at_s is None:
-        return Markup(NONE)
+        return Markup("–")
     moment = datetime.fromtimestamp(at_s, UTC)
     shown = moment.strftime("%Y-%m-%d %H:%M:%S UTC" if day else "%H:%M:%S UTC")
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(timespec="seconds"), shown)

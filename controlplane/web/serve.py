@@ -40,6 +40,10 @@ def serve(home: Home, port: int, tell: Callable[[str], None]) -> None:
             raise Conflict(f"port: {port} is taken", hint="name another with --port, or 0 for any") from None
         tell(f"http://127.0.0.1:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
-            make_app(home), log_level="warning", access_log=False, timeout_graceful_shutdown=GOODBYE_S, server_header=False
+            make_app(home),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GOODBYE_S,
+            server_header=False,
         )
         PageServer(config, home).run(sockets=[listener])

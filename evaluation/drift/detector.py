@@ -28,6 +28,7 @@ SHIFTS_SD = np.array([0.1, 0.16, 0.3, 0.8])
 LOG_PRIOR = np.log(np.array([1.0, 4.0, 1.0, 1.0]) / 7.0)
 LARGEST_LOSS = 0.95
 LEAST_SD = 0.03
+CHUNK = 2048
 
 
 class Side(StrEnum):
@@ -100,7 +101,7 @@ class Detector:
             raise InvalidInput("values: a score lies outside [0, 1]", hint="scores are scaled by the scorer")
         alarms = []
         while values.size:
-            taken, alarm = self._advance(values)
+            taken, alarm = self._advance(values[:CHUNK])
             values = values[taken:]
             if alarm is not None:
                 alarms.append(alarm)

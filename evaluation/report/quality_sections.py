@@ -1,38 +1,20 @@
-"""Sections on quality: scores by class, text and safety, drift, people's judgements, examples."""
+"""Sections on quality: scores by class, text and safety, examples."""
 
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.drift.evidently_figures import EvidentlyFigure
-from evaluation.drift.records import Record
-from evaluation.drift.watch import Budget, Outcome, Verdict, Watch, expected_false_alarms
 from evaluation.report.document import Cell, Chart, Evidence, Line, Picture, Section, Table
 from evaluation.report.facts import DAY_S, DAYS, Facts, when
-from evaluation.report.figures import Figure, as_array, count, difference, mean_score, missing, paired_mean, rate
+from evaluation.report.figures import Figure, as_array, difference, mean_score, missing, paired_mean, rate
 from evaluation.report.pictures import Shown, choose_examples, thumbnail
 from evaluation.report.source import ScoreRow
-from evaluation.review.results import ReviewSummary
 
 TEXT = re.compile(r"text|ocr|typo|word|ned", re.IGNORECASE)
 SAFETY = re.compile(r"safe|nsfw|toxic|violence", re.IGNORECASE)
-LEAST_REFERENCE = 100
-WEEKS_A_MONTH = 4
 Series = tuple[str, str, str, str]
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What a report shows beside what was recorded in the history: people's judgements, Evidently's figures."""
-
-    reviews: ReviewSummary | None = None
-    evidently: Sequence[EvidentlyFigure] = ()
-    evidently_html: str = ""
-    evidently_problem: str = ""
-    usd_per_hour: float | None = None
 
 
 def by_series(rows: Sequence[ScoreRow]) -> dict[Series, list[ScoreRow]]:
@@ -47,25 +29,7 @@ def by_series(rows: Sequence[ScoreRow]) -> dict[Series, list[ScoreRow]]:
 def quality_section(facts: Facts, evidence: Evidence) -> Section:
     """Return each metric per version and class of prompts against last week, the worst first, and mirrored pairs."""
     series, earlier = by_series(facts.scores), by_series(facts.last_week_scores)
-    rows: list[tuple[float, Sequence[Cell]]] = []
-    for key, found in series.items():
-        now, before = (
-            _series_figure(facts, key, found, evidence),
-            _series_figure(facts, key, earlier.get(key), evidence),
-        )
-        silent = rate(sum(row.value is None for row in found), len(found), evidence=now.evidence)
-        service, metric, version, prompt_class = key
-        cells = (
-            service,
-            metric,
-            version,
-            prompt_class or "–",
-            now,
-            before,
-            difference(now, before, evidence=now.evidence),
-            silent,
-        )
-        rows.append((now.value if now.value is not None else -1.0, cells))
+    rows = [_series_row(facts, key, found, earlier.get(key, []), evidence) for key, found in series.items()]
     rows.sort(key=lambda row: row[0])
     worst = next((cells for value, cells in rows if value >= 0), None)
     sentence = "Nothing was scored this week."
@@ -87,6 +51,27 @@ def quality_section(facts: Facts, evidence: Evidence) -> Section:
         ],
         [_trend(facts, service, metric) for service, metric in sorted({key[:2] for key in series})],
     )  # fmt: skip
+
+
+def _series_row(
+    facts: Facts, key: Series, found: Sequence[ScoreRow], before: Sequence[ScoreRow], evidence: Evidence
+) -> tuple[float, Sequence[Cell]]:
+    """Return one series' cells with its mean to sort by; scores of another digest of the scorer are never compared."""
+    service, metric, version, prompt_class = key
+    now = _series_figure(facts, key, of_newest_scorer(found), evidence)
+    same = [row for row in before if row.digest == found[-1].digest]
+    then = _series_figure(facts, key, same, evidence)
+    if before and not same:
+        then = missing("another version of the scorer", unit="score")
+    change = difference(now, then, evidence=now.evidence)
+    silent = rate(sum(row.value is None for row in found), len(found), evidence=now.evidence)
+    cells = (service, metric, version, prompt_class or "–", now, then, change, silent)
+    return (now.value if now.value is not None else -1.0), cells
+
+
+def of_newest_scorer(rows: Sequence[ScoreRow]) -> Sequence[ScoreRow]:
+    """Return the judgements of the scorer that judged last: other digests are other series."""
+    return [row for row in rows if row.digest == rows[-1].digest]
 
 
 def _series_figure(facts: Facts, key: Series, rows: Sequence[ScoreRow] | None, evidence: Evidence) -> Figure:
@@ -147,7 +132,7 @@ def safety_section(facts: Facts, evidence: Evidence) -> Section:
     """Return scores of text and of safety, and what was refused before anything was drawn."""
     series = by_series(facts.scores)
     rows: list[Sequence[Cell]] = [
-        (*key[:3], key[3] or "–", _series_figure(facts, key, found, evidence))
+        (*key[:3], key[3] or "–", _series_figure(facts, key, of_newest_scorer(found), evidence))
         for key, found in series.items()
         if TEXT.search(key[1]) or SAFETY.search(key[1])
     ]
@@ -171,117 +156,6 @@ def safety_section(facts: Facts, evidence: Evidence) -> Section:
             Table("Refused before drawing", ("service", "reason", "share of requests"), refused, "nothing was refused"),
         ],
     )
-
-
-def drift_verdicts(facts: Facts) -> list[Verdict]:
-    """Judge the week's scores against those of the four weeks before, with one month's budget over all streams."""
-    verdicts = []
-    for service in sorted({row.service for row in facts.scores}):
-        for version in sorted({row.version for row in facts.scores if row.service == service}):
-            live, usual = (_records(rows, service, version) for rows in (facts.scores, facts.earlier_scores))
-            if live and len(usual) >= LEAST_REFERENCE:
-                watch = Watch(usual, Budget(values=WEEKS_A_MONTH * len(facts.scores)))
-                verdicts += watch.check(live)
-            elif live:
-                why = f"{len(usual)} outputs were scored in the four weeks before, {LEAST_REFERENCE} are the least"
-                verdicts.append(Verdict(f"scores of {version}", "all", Outcome.NO_DATA, why, len(live), len(usual)))
-    return verdicts
-
-
-def _records(rows: Sequence[ScoreRow], service: str, version: str) -> list[Record]:
-    return [
-        Record(row.at_s, row.version, row.prompt_class or "all", scores={row.metric: row.value})
-        for row in rows
-        if row.service == service and row.version == version and not row.mirrored and row.value is not None
-    ]
-
-
-def drift_section(facts: Facts, evidence: Evidence, verdicts: Sequence[Verdict], extras: Extras) -> Section:
-    """Return the verdicts with the false alarms to be expected, and Evidently's figures beside them."""
-    alarms = [verdict for verdict in verdicts if verdict.outcome is Outcome.DRIFTED]
-    expected = expected_false_alarms(verdicts)
-    cited = evidence.cite(
-        "drift",
-        "scores of the week against those of the four weeks before, in the order of time",
-        [("streams", str(len(verdicts))), ("expected false alarms, at most", f"{expected:.4f}")],
-    )
-    rows = [
-        (
-            verdict.metric,
-            verdict.prompt_class,
-            verdict.outcome.value,
-            _verdict_mean(verdict, cited),
-            _usual_mean(verdict, cited),
-            when(verdict.since_s) if verdict.since_s is not None else "–",
-            verdict.sentence,
-        )
-        for verdict in verdicts
-    ]
-    beside = [
-        (f.column, f.method, f"{f.score:.3g}", f"{f.threshold:g}", "drifted" if f.drifted else "–")
-        for f in extras.evidently
-    ]
-    seen, plural = sum(verdict.n for verdict in verdicts), "s" * (len(alarms) != 1)
-    sentence = f"{len(alarms)} alarm{plural}; at most {expected:.3f} false ones expected in {seen} values."
-    tables = [Table("Verdicts", ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why"), rows,
-                    "nothing was scored")]  # fmt: skip
-    if beside or extras.evidently_problem:
-        tables.append(
-            Table(
-                "Evidently's defaults, for comparison: not corrected for repeated looks, they decide nothing",
-                ("column", "method", "score", "threshold", "says"),
-                beside,
-                extras.evidently_problem,
-            )
-        )
-    links = [("Evidently's report", extras.evidently_html)] if extras.evidently_html else []
-    if not any(verdict.outcome is not Outcome.NO_DATA for verdict in verdicts):
-        sentence = "Not enough data for a verdict." if verdicts else "Nothing was scored: no verdict."
-    return Section(7, "drift", "Drift", sentence, tables, links=links)
-
-
-def _usual_mean(verdict: Verdict, cited: str) -> Figure:
-    value = None if np.isnan(verdict.reference_mean) else verdict.reference_mean
-    return Figure(value, verdict.n_reference, unit="score", evidence=cited)
-
-
-def _verdict_mean(verdict: Verdict, cited: str) -> Figure:
-    if np.isnan(verdict.mean):
-        return Figure(None, verdict.n, unit="score", evidence=cited, why=verdict.sentence)
-    return Figure(verdict.mean, verdict.n, verdict.low, verdict.high, "score", cited)
-
-
-def human_section(reviews: ReviewSummary | None, evidence: Evidence) -> Section:
-    """Return what people preferred, how far they agree, and whether they looked."""
-    if reviews is None or not reviews.judged:
-        return Section(8, "human", "Human review", "Nobody judged anything this week.")
-    cited = evidence.cite("reviews", "judgements submitted this week", [("judgements", str(reviews.judged))])
-    rows: list[Sequence[Cell]] = [
-        (
-            f"{p.first} against {p.second}",
-            Figure(p.share, p.decided + p.ties, p.low, p.high, "share", cited),
-            count(p.ties, evidence=cited),
-            Figure(p.evidence, p.decided + p.ties, evidence=cited),
-        )
-        for p in reviews.preferences
-    ]
-    checks: list[Sequence[Cell]] = [
-        ("Krippendorff's alpha", Figure(reviews.alpha, reviews.alpha_items, reviews.alpha_low, reviews.alpha_high,
-                                        evidence=cited, why="no item has two answers, or all are alike")),
-        *((label, rate(part, whole, evidence=cited)) for label, part, whole in reviews.checks),
-        ("median time of a judgement", Figure(reviews.median_s, reviews.judged, unit="seconds", evidence=cited)),
-    ]  # fmt: skip
-    return Section(
-        8,
-        "human",
-        "Human review",
-        f"{reviews.judged} judgements by {reviews.raters} people.",
-        [
-            Table("Preference (ties count half)", ("pair", "prefers the first", "ties", "evidence"), rows, "none"),
-            Table("Can the judgements be trusted?", ("check", "figure"), checks),
-            Table("Disagreements to talk about", ("item", "judgements"), reviews.disagreements, "none"),
-        ],
-    )  # fmt: skip
 
 
 def examples_section(facts: Facts, evidence: Evidence) -> Section:

@@ -34,6 +34,7 @@ class ScoreRow(NamedTuple):
     value: float | None
     reason: str
     digest: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

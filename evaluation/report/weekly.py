@@ -6,17 +6,12 @@ from datetime import UTC, datetime
 from contracts.errors import InvalidInput
 from evaluation.drift.watch import Outcome, Verdict
 from evaluation.report.document import Cell, Evidence, Health, Report, Section, Table
+from evaluation.report.drift_section import drift_section, drift_verdicts
+from evaluation.report.extras import Extras
 from evaluation.report.facts import WEEK_HOURS, Facts, read_facts
 from evaluation.report.figures import Figure, count, rate
-from evaluation.report.quality_sections import (
-    Extras,
-    drift_section,
-    drift_verdicts,
-    examples_section,
-    human_section,
-    quality_section,
-    safety_section,
-)
+from evaluation.report.human_section import human_section
+from evaluation.report.quality_sections import examples_section, quality_section, safety_section
 from evaluation.report.rollout_sections import ENDED, incidents_section, rollouts_section, stories, upcoming_section
 from evaluation.report.serving_sections import cost_section, objectives_section, served_section
 from evaluation.report.source import WeekSource

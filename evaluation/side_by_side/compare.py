@@ -109,7 +109,9 @@ def compare(
 
 
 def _set_up(question: Question, prompts: Sequence[Prompt], make_evidence: EvidenceMaker) -> Bench:
-    strata = sorted({stratum for prompt in prompts for stratum in prompt.strata})
+    counts = Counter(stratum for prompt in prompts for stratum in prompt.strata)
+    # A stratum that all prompts belong to is the whole.
+    strata = sorted(stratum for stratum, count in counts.items() if count < len(prompts))
     asked = [(DRAWN, DRAWN_DIGEST), *((scorer.name, scorer.digest) for scorer in question.scorers)]
     measures = [
         MeasureTally(

@@ -111,17 +111,18 @@ class MeasureTally:
         measures: int,
     ) -> None:  # fmt: skip
         self.measure, self.digest, self._tolerance = measure, digest, tolerance
-        share = alpha / measures / 2
+        share = alpha / measures / (2 if strata else 1)
         self._whole = Tally(make(tolerance, alpha_harm=share, alpha_safe=alpha))
         self._strata: Mapping[str, Tally] = {
             stratum: Tally(make(tolerance, alpha_harm=share / len(strata), alpha_safe=alpha)) for stratum in strata
         }
 
     def add(self, strata: Sequence[str], one: Score, other: Score) -> None:
-        """Take in one pair of the prompts' ``strata``."""
+        """Take in one pair, whose prompt belongs to ``strata``."""
         self._whole.add(one, other)
         for stratum in strata:
-            self._strata[stratum].add(one, other)
+            if stratum in self._strata:
+                self._strata[stratum].add(one, other)
 
     def claims(self) -> Claims:
         """Return what is proven of the whole."""

@@ -1,7 +1,7 @@
 """A chart of latency against quality as an SVG of its own: readable in light and dark, and without seeing it.
 
-Every mark has its name beside it and a title that tells its figures; the Pareto front is told by shape and line as well
-as by colour.
+Every mark has a number, which the list beside the chart names, and a title that tells its figures; the Pareto front is
+told by shape and line as well as by colour.
 """
 
 import math
@@ -12,17 +12,22 @@ from typing import Final
 from contracts.units import format_bytes, format_duration, format_fraction
 from registry.profile.compare import Contender
 
-WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 78, 150, 76, 60
+WIDTH, HEIGHT = 860, 440
+LEFT, RIGHT, TOP, BOTTOM = 78, 290, 86, 60
 TICKS = 5
 LINE_HEIGHT = 14
+LEGEND_HEIGHT = 17
+SMALLEST_RADIUS, RADIUS_RANGE = 4.0, 5.0
+MOST_NAMED = 20
+LONGEST_NAME = 34
 STYLE: Final = (
     ":root{color-scheme:light dark}text{font:12px system-ui,sans-serif;fill:#1f2328}.dim{fill:#59636e}"
     ".title{font-size:15px;font-weight:600}.frame{fill:#fff;stroke:#d1d9e0}.axis,.grid{stroke:#d1d9e0;fill:none}"
     ".grid{stroke-dasharray:2 4}.front{stroke:#0072b2;stroke-width:1.5;fill:none}.on{fill:#0072b2}"
     ".off{fill:#fff;stroke:#59636e;stroke-width:1.5}.bar{stroke:#59636e}"
+    ".number{text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:3}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#9198a1}.frame{fill:#0d1117;stroke:#3d444d}"
-    ".axis,.grid{stroke:#3d444d}.front{stroke:#56b4e9}.on{fill:#56b4e9}.off{fill:#0d1117;stroke:#9198a1}.bar{stroke:#9198a1}}"
+    ".axis,.grid{stroke:#3d444d}.front{stroke:#56b4e9}.on{fill:#56b4e9}.off{fill:#0d1117;stroke:#9198a1}.bar{stroke:#9198a1}.number{stroke:#0d1117}}"
 )
 
 Scale = Callable[[float], float]
@@ -31,34 +36,33 @@ Scale = Callable[[float], float]
 def draw_chart(contenders: Sequence[Contender], *, title: str, currency: str = "") -> str:
     """Return an SVG: 95th percentile of latency to the right, quality upwards, the Pareto front joined by a line.
 
+    The dearer 1000 pictures are, the larger is the mark.
+
     Without any quality, cost is drawn upwards in its place, and without prices memory. What has no data on an axis is
     named below the chart.
     """
     y_name, y_of, y_text = _vertical(contenders, currency)
-    placed = [(one, one.p95_s, y) for one in contenders if one.p95_s is not None and (y := y_of(one)) is not None]
-    absent = [one.name for one in contenders if one.name not in {known.name for known, _, _ in placed}]
+    ordered = sorted(contenders, key=lambda one: (one.p95_s is None, one.p95_s or 0.0, one.name))
+    placed = [(one, one.p95_s, y) for one in ordered if one.p95_s is not None and (y := y_of(one)) is not None]
+    absent = [one.name for one in ordered if one not in [known for known, _, _ in placed]]
+    bars = y_name == "quality"
     x_scale, x_ticks = _axis([x for _, x, _ in placed], LEFT, WIDTH - RIGHT, low_at_zero=True)
-    ys = [y for _, _, y in placed]
-    ys += [
-        end
-        for one, _, _ in placed
-        if y_name == "quality"
-        for end in (one.quality_low, one.quality_high)
-        if end is not None
-    ]
-    y_scale, y_ticks = _axis(ys, HEIGHT - BOTTOM, TOP, low_at_zero=y_name != "quality")
-    told = f"{title}. " + "; ".join(_describe(one, currency) for one in contenders)
+    ends = [end for one, _, _ in placed if bars for end in (one.quality_low, one.quality_high) if end is not None]
+    y_scale, y_ticks = _axis([*(y for _, _, y in placed), *ends], HEIGHT - BOTTOM, TOP, low_at_zero=not bars)
+    dearer = "; the larger, the dearer" if any(one.cost_per_1k for one, _, _ in placed) else ""
+    told = f"{title}. " + "; ".join(_describe(one, currency) for one in ordered)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t d">',
         f'<title id="t">{escape(title)}</title><desc id="d">{escape(told)}</desc><style>{STYLE}</style>',
         f'<rect class="frame" x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="8"/>',
         f'<text class="title" x="20" y="28">{escape(title)}</text>',
-        '<text class="dim" x="20" y="47">filled and joined: no other is better in everything</text>',
-        *_grid(x_scale, x_ticks, y_scale, [(tick, y_text(tick)) for tick in y_ticks]),
-        f'<text class="dim" x="20" y="{TOP - 10}">{escape(y_name)}</text>',
+        f'<text class="dim" x="20" y="47">filled and joined: no other is better in everything{dearer}</text>',
+        *_grid(x_scale, x_ticks, y_scale, [(tick, y_text(tick)) for tick in y_ticks if not bars or tick <= 1]),
+        f'<text class="dim" x="20" y="{TOP - 14}">{escape(y_name)}</text>',
         f'<text class="dim" x="{WIDTH - RIGHT}" y="{HEIGHT - 20}" text-anchor="end">p95 of one picture</text>',
         *_front(placed, x_scale, y_scale),
-        *_marks(placed, x_scale, y_scale, currency, bars=y_name == "quality"),
+        *_marks(placed, x_scale, y_scale, currency, bars=bars),
+        *_legend([one for one, _, _ in placed]),
     ]
     if absent:
         parts.append(f'<text class="dim" x="20" y="{HEIGHT - 20}">no data: {escape(", ".join(absent))}</text>')
@@ -114,21 +118,36 @@ def _marks(
     placed: Sequence[tuple[Contender, float, float]], x_scale: Scale, y_scale: Scale, currency: str, *, bars: bool
 ) -> list[str]:
     parts: list[str] = []
+    dearest = max((one.cost_per_1k or 0.0 for one, _, _ in placed), default=0.0)
     taken: list[tuple[float, float]] = []
-    for one, x_value, y_value in sorted(placed, key=lambda entry: entry[2]):
+    for number, (one, x_value, y_value) in enumerate(placed, 1):
         x, y = x_scale(x_value), y_scale(y_value)
         if bars and one.quality_low is not None and one.quality_high is not None:
-            parts.append(
-                f'<path class="bar" d="M{x:.1f} {y_scale(one.quality_low):.1f}V{y_scale(one.quality_high):.1f}"/>'
-            )
+            low, high = y_scale(one.quality_low), y_scale(one.quality_high)
+            parts.append(f'<path class="bar" d="M{x:.1f} {low:.1f}V{high:.1f}"/>')
+        radius = SMALLEST_RADIUS + (RADIUS_RANGE * (one.cost_per_1k or 0.0) / dearest if dearest else 1.0)
         kind = "on" if one.on_front else "off"
         title = f"<title>{escape(_describe(one, currency))}</title>"
-        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5">{title}</circle>')
-        label_y = y + 4
-        while any(abs(x - other_x) < RIGHT and abs(label_y - other_y) < LINE_HEIGHT for other_x, other_y in taken):
-            label_y -= LINE_HEIGHT
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">{title}</circle>')
+        label_y = y + 20
+        while any(
+            abs(x - other_x) < LINE_HEIGHT and abs(label_y - other_y) < LINE_HEIGHT for other_x, other_y in taken
+        ):
+            label_y += LINE_HEIGHT
         taken.append((x, label_y))
-        parts.append(f'<text x="{x + 10:.1f}" y="{label_y:.1f}">{escape(one.name)}</text>')
+        parts.append(f'<text class="number" x="{x:.1f}" y="{label_y:.1f}">{number}</text>')
+    return parts
+
+
+def _legend(placed: Sequence[Contender]) -> list[str]:
+    """Return the names by number; of very many, those on the front."""
+    named = [(number, one) for number, one in enumerate(placed, 1) if len(placed) <= MOST_NAMED or one.on_front]
+    parts = []
+    for row, (number, one) in enumerate(named[:MOST_NAMED]):
+        name = one.name if len(one.name) <= LONGEST_NAME else one.name[: LONGEST_NAME - 1] + "…"
+        weight = "" if one.on_front else ' class="dim"'
+        y = TOP + LEGEND_HEIGHT * row
+        parts.append(f'<text{weight} x="{WIDTH - RIGHT + 22}" y="{y}">{number}. {escape(name)}</text>')
     return parts
 
 

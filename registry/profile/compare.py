@@ -15,7 +15,8 @@ class Contender:
     """One version, or one trial of a search, by its figures; None where there is no data.
 
     ``p95_s`` is of one picture alone, ``quality`` a mean score in [0, 1] with its interval, ``cost_per_1k`` the least
-    cost of 1000 pictures. ``on_front``: no other is at least as good in all that is known of both, and better in something.
+    cost of 1000 pictures. ``on_front``: no other is at least as good in all that is known of both, and better in
+    something.
     """
 
     name: str

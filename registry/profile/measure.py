@@ -73,19 +73,18 @@ def measure(
 ) -> Measurement:
     """Measure a version at every point, smallest first; what runs out of memory is told, and larger points left out.
 
+    The worker still runs afterwards.
+
     Raises:
         Unavailable: when the worker doesn't get ready, dies, or can't draw the smallest point.
     """
     session = _Session(bench, clock, rng, tell)
-    try:
-        session.start_all(effort.starts)
-        samples = [session.measure_memory(point) for point in points]
-        alive = [one for one in samples if not one.out_of_memory]
-        if not alive:
-            raise Unavailable(f"{points[0]} runs out of memory already", hint="measure a smaller size")
-        rounds = session.run_rounds(alive, effort)
-    finally:
-        bench.stop()
+    session.start_all(effort.starts)
+    samples = [session.measure_memory(point) for point in points]
+    alive = [one for one in samples if not one.out_of_memory]
+    if not alive:
+        raise Unavailable(f"{points[0]} runs out of memory already", hint="measure a smaller size")
+    rounds = session.run_rounds(alive, effort)
     return Measurement(tuple(session.cold), tuple(session.warm), tuple(samples), rounds)
 
 

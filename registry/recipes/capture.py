@@ -38,7 +38,6 @@ def find_denoiser(pipeline: Any) -> str:
     return next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
 
 
-@torch.inference_mode()
 def record_calls(
     pipeline: Any, names: Sequence[str], prompts: Sequence[str], defaults: GenerationDefaults
 ) -> dict[str, list[Call]]:
@@ -47,7 +46,7 @@ def record_calls(
     Two pictures at once, because a size of one would be taken for a constant by the exporter.
     """
     calls: dict[str, list[Call]] = {name: [] for name in names}
-    with _recording(pipeline, calls):
+    with _recording(pipeline, calls), torch.inference_mode():
         for first in range(0, len(prompts), 2):
             pair = [*prompts[first : first + 2], prompts[0]][:2]
             draw(pipeline, pair, defaults, seed=SEED + first)

@@ -20,9 +20,13 @@ OUTPUT_PREFIX: Final = "out_"
 
 OPSET: Final = 20
 LATENT_RANK: Final = 4
+"""Latents: batch, channels, height, width."""
+
+TEXT_RANK: Final = 3
+"""Encoded text: batch, tokens, channels."""
 
 
-class ExportedCall(torch.nn.Module):
+class ExportedCall(torch.nn.Module):  # type: ignore[misc] # torch is not typed here
     """A component as a function of its tensors alone, as a graph is: flags and settings are those of the call."""
 
     def __init__(self, module: torch.nn.Module, name: str, call: Call) -> None:
@@ -43,7 +47,7 @@ class ExportedCall(torch.nn.Module):
 
 
 def export_component(module: torch.nn.Module, name: str, call: Call, file: Path) -> None:
-    """Write a component as an ONNX graph in float32 to ``file``; batch and picture sizes stay free where they can.
+    """Write a component as an ONNX graph in float32 to ``file``; sizes stay free where they can.
 
     Raises:
         InvalidInput: when the exporter can't follow the component's code, in its own words.
@@ -101,8 +105,8 @@ def _free_dimensions(tensor: torch.Tensor, *, free_sizes: bool) -> dict[int, Any
     if tensor.ndim == 0:
         return {}
     batch = {0: torch.export.Dim.DYNAMIC}
-    sizes = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
-    return batch | sizes if free_sizes and tensor.ndim == LATENT_RANK else batch
+    sizes = {LATENT_RANK: (2, 3), TEXT_RANK: (1,)}.get(tensor.ndim, ()) if free_sizes else ()
+    return batch | dict.fromkeys(sizes, torch.export.Dim.AUTO)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from contracts.errors import InvalidInput
+from contracts.trust import TRUSTED_TYPES
 from contracts.wire.artefact import LoadingPlan, ModelKind
 from registry.recipes.port import Draft, Needs, Stage
 
@@ -75,7 +76,8 @@ def load_estimator(directory: Path, plan: LoadingPlan) -> Any:
     try:
         if plan.kind is ModelKind.SKOPS and plan.model_file:
             file = directory / plan.model_file
-            return skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+            strange = set(skops.io.get_untrusted_types(file=file))
+            return skops.io.load(file, trusted=sorted(strange & TRUSTED_TYPES))
         flavors = yaml.safe_load((directory / "MLmodel").read_text(encoding="utf-8"))["flavors"]
         if "sklearn" not in flavors:
             raise InvalidInput("the version holds no scikit-learn estimator", hint="these recipes are for scikit-learn")

@@ -198,22 +198,22 @@ class Counter:
 
 
 def _tables(tick: Tick) -> dict[str, Any]:
-    return dict(
-        attempts=tuple(_attempt_counts(key, tally) for key, tally in tick.attempts.items()),
-        requests=tuple(_request_counts(service, lane, tally) for (service, lane), tally in tick.requests.items()),
-        exposures=tuple(
+    return {
+        "attempts": tuple(_attempt_counts(key, tally) for key, tally in tick.attempts.items()),
+        "requests": tuple(_request_counts(service, lane, tally) for (service, lane), tally in tick.requests.items()),
+        "exposures": tuple(
             Exposure(service=service, rollout_id=rollout, weight=weight, champion=arms[0], challenger=arms[1])
             for (service, rollout, weight), arms in tick.exposures.items()
         ),
-        refusals=tuple(
+        "refusals": tuple(
             Refusals(service=service, reason=reason, total=total) for (service, reason), total in tick.refusals.items()
         ),
-        signals=tuple(
+        "signals": tuple(
             UserSignals(service=service, version=VersionId.parse(version), answered=counts[0], asked_again=counts[1])
             for (service, version), counts in tick.signals.items()
         ),
-        feedback=tuple(tick.feedback),
-    )
+        "feedback": tuple(tick.feedback),
+    }
 
 
 def _attempt_counts(key: AttemptKey, tally: AttemptTally) -> AttemptCounts:

@@ -95,10 +95,10 @@ class Dispatcher:
         if service.cache is not None and intake.repeatable and on_event is None:
             key = (line.name, work.path, work.question)
             attempt, cached = await service.cache.answer(
-                key, lambda: self._attempt(intake, index, line, intake.lane, work)
+                key, lambda: self._attempt(intake, index, line, lane=intake.lane, work=work)
             )
         else:
-            attempt = await self._attempt(intake, index, line, intake.lane, work, on_event)
+            attempt = await self._attempt(intake, index, line, lane=intake.lane, work=work, on_event=on_event)
         answer = Answer(work, attempt, cached=cached)
         if attempt.failure is not None:
             return await self._fall_back(intake, index, answer, on_event)
@@ -108,7 +108,7 @@ class Dispatcher:
         return answer
 
     async def _attempt(
-        self, intake: Intake, index: int, line: Line, lane: str, work: Work, on_event: Events | None = None
+        self, intake: Intake, index: int, line: Line, *, lane: str, work: Work, on_event: Events | None = None
     ) -> Attempt:
         service = intake.service
         start_s = time.perf_counter()
@@ -156,7 +156,7 @@ class Dispatcher:
             return answer
         if not service.budget.take():
             return answer
-        second = await self._attempt(intake, index, line, lane, work, on_event)
+        second = await self._attempt(intake, index, line, lane=lane, work=work, on_event=on_event)
         return Answer(work, second, fell_back_from=failed)
 
     def _copy(self, intake: Intake, index: int, work: Work, split: Split) -> None:

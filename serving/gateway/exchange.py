@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
@@ -13,6 +14,10 @@ WATCH_AFTER_S = 0.05
 """Answers that come sooner aren't worth a task that waits for the client's going."""
 DRAIN_BYTES = 256 << 20
 DRAIN_S = 5.0
+
+WHOLE_ANSWER = "roost.whole_answer"
+"""Name of the ASGI extension by which our server takes an answer in one piece."""
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
 
@@ -37,6 +42,7 @@ class Exchange:
         "_send",
         "_sweep",
         "_watcher",
+        "_write_whole",
         "due_s",
         "gone",
         "headers",
@@ -53,6 +59,7 @@ class Exchange:
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self._receive, self._send = receive, send
+        self._write_whole: Callable[[bytes, bytes], None] | None = scope.get("extensions", {}).get(WHOLE_ANSWER)
         self._is_read = False
         self._main: asyncio.Task[object] | None = None
         self._sweep: Sweep | None = None
@@ -118,6 +125,10 @@ class Exchange:
         self.unwatch()
         self.status = status
         pairs = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+        if self._is_read and self._write_whole is not None:
+            lines = b"".join([b"%s: %s\r\n" % pair for pair in pairs])
+            self._write_whole(b"HTTP/1.1 %d %s\r\n%s" % (status, PHRASES[status], lines), body)
+            return
         if not self._is_read and self.method == "POST":
             pairs.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})

@@ -75,8 +75,7 @@ class FrontDoor:
                 current.uncancel()
         except Exception:
             LOG.exception("the gateway failed at %s", exchange.path)
-            if not exchange.status:
-                await self._refuse(exchange, Problem(500, "internal", "the gateway failed", "see its log"))
+            await self._refuse(exchange, Problem(500, "internal", "the gateway failed", "see its log"))
         finally:
             exchange.unwatch()
 
@@ -91,6 +90,9 @@ class FrontDoor:
         await exchange.respond(200, dump(_model(service.name)), (), JSON)
 
     async def _refuse(self, exchange: Exchange, problem: Problem) -> None:
+        if exchange.status:  # the answer has begun, as a stream does; all that can be done is to end it
+            await exchange.send_chunk(b"", last=True)
+            return
         if self._recorder.log is not None:
             self._recorder.log.note_refusal(exchange.path, problem.status, problem.code, self._clock.now_s())
         self._counter.count_refusal(exchange.service, problem.code)

@@ -1,7 +1,7 @@
 """Coarser telemetry: two batches as one, every count the sum of both."""
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
 
 from contracts.model import Frozen
 from contracts.sketch import merge
@@ -49,8 +49,5 @@ def _add(first: Row, second: Row, keys: tuple[str, ...]) -> Row:
     return first.model_copy(update={name: _sum(getattr(first, name), getattr(second, name)) for name in counted})
 
 
-def _sum(first: object, second: object) -> object:
-    if isinstance(first, dict) and isinstance(second, dict):
-        return merge([first, second])
-    add: Callable[[object], object] = first.__add__  # type: ignore[attr-defined]  # int or float
-    return add(second)
+def _sum(first: Any, second: Any) -> Any:
+    return merge([first, second]) if isinstance(first, dict) else first + second

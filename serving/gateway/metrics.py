@@ -40,7 +40,7 @@ class Totals:
             known = self.requests.setdefault(place, RequestTally())
             for name in ("total", "bad", "fell_back", "cached", "cancelled"):
                 setattr(known, name, getattr(known, name) + getattr(requests, name))
-            known.reasons = merge([known.reasons, requests.reasons])  # type: ignore[arg-type,assignment]
+            known.reasons = merge([known.reasons, requests.reasons])
         for refusal, count in tick.refusals.items():
             self.refusals[refusal] = self.refusals.get(refusal, 0) + count
 

@@ -20,7 +20,7 @@ class Service:
     def __init__(self, routes: ServiceRoutes, clock: Clock, before: "Service | None" = None) -> None:
         self.name = routes.service
         self.routes = routes
-        self.lines = _lines(routes, before.lines if before is not None else {})
+        self.lines: dict[VersionId, Line] = _lines(routes, before.lines if before is not None else {})
         self._champion = self.line(routes.champion)
         self.challenger = self.line(routes.split.challenger) if routes.split is not None else None
         self.slots = {
@@ -29,7 +29,7 @@ class Service:
         }
         share = routes.fallback.retry_budget if routes.fallback is not None else 0.0
         kept = before is not None and before.budget.share == share
-        self.budget = before.budget if before is not None and kept else RetryBudget(share)
+        self.budget: RetryBudget = before.budget if before is not None and kept else RetryBudget(share)
         self.cache: AnswerCache | None = None
         if routes.cache is not None:
             same = before is not None and before.routes.cache == routes.cache

@@ -16,7 +16,6 @@ from serving.gateway.sweep import Sweep
 LARGEST_ANSWER_BYTES = 128 << 20
 CONNECT_TIMEOUT_S = 2.0
 MOST_IDLE = 64
-TIME_LEFT = b"x-roost-time-left-s"
 
 Chunks = Callable[[bytes], None]
 
@@ -124,8 +123,9 @@ class Upstream:
     """The connections to one replica."""
 
     def __init__(self, url: str) -> None:
-        self._place = urlsplit(url)
-        self._host = self._place.netloc.encode()
+        place = urlsplit(url)
+        self._host, self._port = place.hostname or "", place.port or 80
+        self._netloc = place.netloc.encode()
         self._idle: list[Connection] = []
         self._sweep = Sweep()
 
@@ -136,15 +136,13 @@ class Upstream:
             TimeoutError: when it takes longer than ``timeout_s``; the connection is closed.
             LostConnection: when the replica can't be reached or goes away.
         """
-        request = (
-            b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\n%s: %.3f\r\ncontent-length: %d\r\n\r\n%s"
-            % (path.encode(), self._host, TIME_LEFT, timeout_s, len(body), body)
-        )
-        return await self._send(request, timeout_s, on_chunk)
+        head = b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\n" % (path.encode(), self._netloc)
+        told = b"x-roost-time-left-s: %.3f\r\ncontent-length: %d\r\n\r\n" % (timeout_s, len(body))
+        return await self._send(head + told + body, timeout_s, on_chunk)
 
     async def get(self, path: str, *, timeout_s: float) -> Reply:
         """Fetch a small document; raises as ``post`` does."""
-        return await self._send(b"GET %s HTTP/1.1\r\nhost: %s\r\n\r\n" % (path.encode(), self._host), timeout_s, None)
+        return await self._send(b"GET %s HTTP/1.1\r\nhost: %s\r\n\r\n" % (path.encode(), self._netloc), timeout_s, None)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when its answer has come."""
@@ -185,9 +183,7 @@ class Upstream:
     async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
         try:
             async with asyncio.timeout(min(timeout_s, CONNECT_TIMEOUT_S)):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop), self._place.hostname, self._place.port
-                )
+                _, connection = await loop.create_connection(lambda: Connection(loop), self._host, self._port)
         except (OSError, TimeoutError) as error:
             raise LostConnection(f"can't connect: {error or 'no answer'}", unheard=True) from None
         return connection

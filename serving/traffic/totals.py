@@ -68,7 +68,7 @@ class TrafficTotals:
             "causes": dict(self.causes.most_common()),
             "latency_s": {
                 "mean": round(self.latency_sum_s / good, 6) if good else None,
-                **{f"p{share * 100:g}": _rounded(quantile_s(self.latency, share)) for share in QUANTILES},
+                **{f"p{share * 100:g}": self._quantile_s(share) for share in QUANTILES},
                 "max": round(self.longest_s, 6),
             },
             "histogram": [[round(upper_edge_s(bucket), 6), self.latency[bucket]] for bucket in sorted(self.latency)],
@@ -91,6 +91,10 @@ class TrafficTotals:
             lines.append(f"the generator itself was up to {_shown(self.late_s)} late: this machine is too busy")
         return "\n".join(lines)
 
+    def _quantile_s(self, share: float) -> float | None:
+        found_s = quantile_s(self.latency, share)
+        return None if found_s is None else round(min(found_s, self.longest_s), 6)
+
     def _bars(self) -> list[str]:
         """Draw about a dozen rows, each of a few neighbouring buckets."""
         first, last = min(self.latency), max(self.latency)
@@ -105,10 +109,6 @@ class TrafficTotals:
             else f"  ≤ {_shown(upper_edge_s(start + width - 1)):>8}"
             for start, count in sorted(rows.items())
         ]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
 
 
 def _shown(duration_s: float) -> str:

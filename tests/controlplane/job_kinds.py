@@ -2,11 +2,12 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import InvalidInput
-from controlplane.jobs.child import JobContext, Wait
+from controlplane.jobs.context import JobContext, Wait
 from controlplane.jobs.kinds import JobKind, JobKinds
 
 KINDS = JobKinds(
@@ -45,7 +46,7 @@ def count(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
 
     results = []
     for number in range(arguments["steps"]):
-        results.append(context.step(f"step-{number}", lambda n=number: step(n)))
+        results.append(context.step(f"step-{number}", partial(step, number)))
         context.report((number + 1) / arguments["steps"], f"step {number} done")
     return {"squares": results}
 

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 # Nothing of a test outlives it, so nothing need reach the disk.
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=100 -c shared_buffers=32MB"
+FAST = "-c fsync=off -c full_page_writes=off -c max_connections=100 -c shared_buffers=32MB"
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The main job, whole: real MLflow, gateway, workers, pictures and scores."""
 
+import json
 import re
 import subprocess
 import sys
@@ -27,6 +28,10 @@ def test_the_good_version_is_promoted_and_the_one_with_swapped_rows_rolled_back(
     text, availability = harm.decision["verdicts"][1], harm.decision["verdicts"][0]
     assert (text["gate"], text["outcome"]) == ("text", "harm")
     assert availability["value"] == 0, "its HTTP is healthy"
+    told = subprocess.run(
+        [ROOST, "report", "weekly", "--home", tmp_path, "--json"], capture_output=True, text=True, check=True
+    )
+    assert "2 rollouts: 1 promoted, 1 rolled back." in json.loads(told.stdout)["sentences"]
     svg = draw_rollout(ledger)
     assert svg.startswith("<svg")
     assert text["sentence"].split(";")[0] in re.sub(r"&#x27;", "'", svg)

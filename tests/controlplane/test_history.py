@@ -106,6 +106,7 @@ def test_scores_ratings_and_examples_are_kept_once(history: History) -> None:
     assert {(row.metric, row.value, row.reason) for row in rows} == {
         ("text", 0.0, "asked 41, shows 47"), ("text", None, "can't be read"), ("user-rating", 0.5, "")
     }  # fmt: skip
+    assert {row.prompt for row in rows if row.metric == "text"} == {"p"}
     examples = source.examples(WEEK.start_s, WEEK.end_s)
     assert [example.request_id for example in examples] == ["r1"]
 
@@ -158,7 +159,8 @@ def test_two_writers_share_one_file(tmp_path: Path) -> None:
 
 def test_the_schema_is_fit_for_postgresql() -> None:
     for table in SCHEMA.tables.values():
-        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
 
 
 def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:

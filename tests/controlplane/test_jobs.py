@@ -379,7 +379,7 @@ def test_two_workers_keep_to_a_queues_limit(database_url: str, live_jobs: Jobs, 
 
 def test_jobs_on_the_command_line(tmp_path: Path) -> None:
     def roost(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [ROOST, "job", *words, "--home", str(tmp_path)]
+        command = [str(ROOST), "job", *words, "--home", str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     done = roost("run", "checkpoint", "--reason", "before the audit")

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from contracts.errors import InvalidInput, NotFound, RoostError
 from contracts.ids import VersionId, VersionRef
-from contracts.wire.worker import FaultDrill, GenerateRequest
+from contracts.wire.artefact import PLAN_FILE, LoadingPlan, ModelKind
+from contracts.wire.worker import FaultDrill
 from controlplane.cli.main import app
 from controlplane.demo.model.versions import assemble, find_version
 from controlplane.loop.effects import worker_spec
@@ -26,10 +27,10 @@ from registry.catalogue import Registration, VersionState
 from registry.mlflow_catalogue import MlflowCatalogue
 from registry.profile.document import Profile
 from registry.profile.grid import Point
-from registry.profile.measure import find_largest_batch
 from registry.profile.port import WorkerGone
 from registry.provenance.attestation import verify_attestation
 from registry.provenance.keys import load_public_key
+from registry.tuning.search import Found
 
 RUNNER = CliRunner()
 OWN = Point(32, 64, 2)
@@ -118,7 +119,7 @@ def test_files_leave_the_page_cache_and_stay_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_version_is_profiled_compared_and_served_as_found(home: Path, tmp_path: Path) -> None:
     prices, chart = tmp_path / "prices.yaml", tmp_path / "front.svg"
     prices.write_text(yaml.safe_dump({"currency": "EUR", "per_hour": {"cpu": 0.1}}))
@@ -152,20 +153,18 @@ def test_a_version_is_profiled_compared_and_served_as_found(home: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_the_largest_batch_is_found_under_a_real_limit_and_the_worker_lives(bench: ProcessBench) -> None:
-    held_bytes = bench.start().memory_bytes
-    large = Point(128, 256, 2)
-    limit_bytes = held_bytes + 128 * 2**20
-    batch = find_largest_batch(bench, large, limit_bytes, most=16)
-    assert 1 <= batch < 16
-    bench.start(memory_limit_bytes=limit_bytes)
-    assert bench.draw(Point(128, 256, 2, batch=16), seed=1).out_of_memory
+@pytest.mark.timeout(600)
+def test_a_worker_held_to_a_limit_runs_out_of_memory_and_lives(bench: ProcessBench) -> None:
+    bench.start(memory_limit_bytes=768 * 2**20)
+    assert bench.draw(Point(256, 256, 1, batch=16), seed=1).out_of_memory
     assert not bench.draw(OWN, seed=1).out_of_memory
+    assert bench.usage().peak_bytes <= 768 * 2**20
     with pytest.raises(InvalidInput, match="memory-limit"):
         bench.start(memory_limit_bytes=64 * 2**20)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_worker_that_is_killed_in_the_middle_is_told_and_nothing_hangs(bench: ProcessBench) -> None:
     bench.start()
     pid = bench._running().process.pid
@@ -182,13 +181,10 @@ def test_a_worker_that_is_killed_in_the_middle_is_told_and_nothing_hangs(bench: 
     with pytest.raises(WorkerGone, match="ended with status -9") as gone:
         draw_on()
     assert gone.value.killed
-    bench.start()
-    picture = bench.paint([GenerateRequest(prompt="price tag 4 2", seed=1)])
-    assert picture[0].startswith(b"\x89PNG")
-    assert bench.usage().cpu_s > 0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_sampling_is_tuned_without_any_recipe(home: Path, tmp_path: Path) -> None:
     chart = tmp_path / "tune.svg"
     words = ("--objective", "min p95 where quality >= 60%", "--scorer", "text-accuracy", "--judged", "16")
@@ -196,14 +192,23 @@ def test_sampling_is_tuned_without_any_recipe(home: Path, tmp_path: Path) -> Non
     assert found["best"] == "1 step, guidance 2"
     assert found["registered"] is None
     assert {trial["name"] for trial in found["trials"]} == {"1 step, guidance 2", "8 steps, guidance 2"}
-    ET.fromstring(chart.read_text())
-    never = ("--objective", "min p95 where p95 <= 1us", "--steps", "1", "--guidance", "1")
-    assert roost(home, "tune", "tags@1", *never, status=1)["best"] is None
-    assert catalogue_size(home) == 2
+    assert "1 step, guidance 2" in " ".join(ET.fromstring(chart.read_text()).itertext())
+    assert len(open_home(home).list_versions("tags")) == 2
 
 
-def catalogue_size(home: Path) -> int:
-    return len(open_home(home).list_versions("tags"))
+def test_nothing_that_meets_the_objective_has_exit_status_1(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Found(trials=(), best=None, out_of_time=False)
+    monkeypatch.setattr("controlplane.profiling.tuning.tune_version", lambda *_, **__: (nothing, None))
+    found = roost(home, "tune", "tags@1", "--objective", "min p95 where p95 <= 1us", "--register-best", status=1)
+    assert (found["best"], found["registered"]) == (None, None)
+
+
+def test_a_version_that_draws_nothing_is_refused(home: Path, tmp_path: Path) -> None:
+    catalogue = open_home(home)
+    (tmp_path / PLAN_FILE).write_text(LoadingPlan(kind=ModelKind.ONNX, model_file="model.onnx").model_dump_json())
+    record = catalogue.register("table", Registration(tmp_path))
+    with pytest.raises(InvalidInput, match="draws no pictures"):
+        bench_spec(catalogue, record.id, device="cpu", threads=1)
 
 
 def test_a_version_with_faults_is_measured_with_them(home: Path, tmp_path: Path) -> None:

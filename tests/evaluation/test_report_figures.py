@@ -190,6 +190,22 @@ def test_the_same_week_made_again_is_the_same_report() -> None:
     assert first == second
 
 
+class ChangedScorer(FakeWeeks):
+    """The scorer's weights changed between the weeks."""
+
+    def scores(self, start_s: float, end_s: float) -> list[ScoreRow]:
+        rows = super().scores(start_s, end_s)
+        return [row._replace(digest="new" if row.at_s >= WEEK.start_s else "old") for row in rows]
+
+
+def test_scores_of_another_digest_are_never_compared() -> None:
+    sections = {s.key: s for s in make_report(ChangedScorer(), WEEK, now_s=NOW_S).sections}
+    row = sections["quality"].tables[0].rows[0]
+    assert "another version of the scorer" in str(row[5])
+    assert "no data" in render_html(make_report(ChangedScorer(), WEEK, now_s=NOW_S))
+    assert {cells[2] for cells in sections["drift"].tables[0].rows} == {"not-enough-data"}
+
+
 def test_a_week_without_data_says_so() -> None:
     report = make_report(EmptyWeeks(), WEEK, now_s=NOW_S)
     assert "No request was counted" in report.sentences[0]

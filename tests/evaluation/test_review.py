@@ -13,7 +13,7 @@ from evaluation.review.summary import differences, summarise
 class Doubling:
     """Evidence that doubles with each difference, to see what is handed over."""
 
-    def value(self, values: list[float]) -> float:  # type: ignore[override]
+    def value(self, values: list[float]) -> float:
         return 2.0 ** len(values)
 
 

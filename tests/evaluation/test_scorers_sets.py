@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contracts.errors import InvalidInput
-from evaluation.scorers.sets.distances import cmmd, frechet, kid
+from evaluation.scorers.sets import distances
 from evaluation.scorers.sets.extractors import PixelFeatures, TagFeatures
 from evaluation.scorers.sets.measure import LEAST_N, DistanceName, measure_set
 
@@ -21,6 +21,10 @@ NAMES: tuple[DistanceName, ...] = ("fid", "kid", "cmmd")
 def sets(n: int, d: int, shift: float, seed: int = 0) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, d)), rng.normal(size=(n, d)) + shift
+
+
+def alone(distance: distances.Distance, one: Floats, other: Floats) -> float:
+    return distance(one, other, np.arange(len(one)) % 3, np.arange(len(other)) % 3)[0]
 
 
 def plain_mmd(one: Floats, other: Floats, kernel: Callable[[Floats, Floats], float], *, unbiased: bool) -> float:
@@ -38,14 +42,14 @@ def test_kid_is_the_unbiased_mmd_with_the_cubic_kernel() -> None:
     one, other = sets(12, 5, 0.7)
     other = other[:9]
     expected = plain_mmd(one, other, lambda a, b: float((a @ b / 5 + 1) ** 3), unbiased=True)
-    assert kid(one, other) == pytest.approx(expected)
+    assert alone(distances.kid, one, other) == pytest.approx(expected)
 
 
 def test_cmmd_is_a_thousand_times_the_biased_mmd_of_unit_vectors() -> None:
     one, other = sets(11, 4, 0.5)
     left, right = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other))
     expected = plain_mmd(left, right, lambda a, b: math.exp(-float(((a - b) ** 2).sum()) / 200), unbiased=False)
-    assert cmmd(one, other) == pytest.approx(1000 * expected)
+    assert alone(distances.cmmd, one, other) == pytest.approx(1000 * expected)
 
 
 def test_frechet_is_the_published_formula_with_the_matrix_root() -> None:
@@ -55,17 +59,27 @@ def test_frechet_is_the_published_formula_with_the_matrix_root() -> None:
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     shift = float(((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum())
     expected = shift + float(np.trace(covariances[0] + covariances[1] - 2 * root))
-    assert frechet(one, other) == pytest.approx(expected)
+    assert alone(distances.frechet, one, other) == pytest.approx(expected)
 
 
 def test_kid_is_unbiased_and_fid_is_not() -> None:
     """Two sets of one distribution: KID is zero on average, FID grows as n falls."""
-    kids = [kid(*sets(60, 8, 0.0, seed)) for seed in range(80)]
+    kids = [alone(distances.kid, *sets(60, 8, 0.0, seed)) for seed in range(80)]
     error = np.std(kids) / math.sqrt(80)
     assert abs(np.mean(kids)) < 3.5 * error
-    assert np.mean([frechet(*sets(50, 8, 0.0, s)) for s in range(20)]) > 2 * np.mean(
-        [frechet(*sets(400, 8, 0.0, s)) for s in range(20)]
+    assert np.mean([alone(distances.frechet, *sets(50, 8, 0.0, s)) for s in range(20)]) > 2 * np.mean(
+        [alone(distances.frechet, *sets(400, 8, 0.0, s)) for s in range(20)]
     )
+
+
+@pytest.mark.parametrize("distance", [distances.frechet, distances.kid, distances.cmmd])
+def test_what_is_left_out_is_left_out(distance: distances.Distance) -> None:
+    one, other = sets(40, 3, 0.4)
+    groups_one, groups_other = np.arange(40) % 4, np.arange(40) // 10
+    _, left = distance(one, other, groups_one, groups_other)
+    for group in range(4):
+        expected = alone(distance, one[groups_one != group], other[groups_other != group])
+        assert left[group] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

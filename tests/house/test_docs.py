@@ -30,7 +30,11 @@ def test_every_setting_is_documented(model: type[Frozen]) -> None:
 def test_every_command_is_documented() -> None:
     text = (DOCS / "reference" / "command-line.md").read_text()
     group = typer.main.get_command(app)
-    commands = [f"roost {name} {sub}" for name, child in group.commands.items() for sub in child.commands]  # type: ignore[attr-defined]
+    commands = [
+        f"roost {name} {sub}".strip()
+        for name, child in group.commands.items()  # type: ignore[attr-defined]
+        for sub in getattr(child, "commands", [""])
+    ]
     assert commands
     assert [command for command in commands if f"`{command}`" not in text] == []
 

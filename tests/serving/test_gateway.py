@@ -4,6 +4,7 @@ import base64
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -269,3 +270,29 @@ def test_a_lane_falls_back_to_another_lanes_settings_and_never_to_the_same_again
     champion.asked.clear()
     assert ask(bench).status_code == 500
     assert [r.steps for r in champion.asked] == [4]
+
+
+def test_who_finds_the_queue_full_is_told_to_come_again(bench: Bench, champion: ScriptedRuntime) -> None:
+    bench.route(limits=Limits(max_queue=0))
+    champion.delay_s = 1.0
+    with ThreadPoolExecutor(3) as pool:
+        url, body = f"{bench.url}/v1/images/generations", {"model": "tags", "prompt": "a"}
+        asked = [pool.submit(httpx.post, url, json=body, timeout=20, trust_env=False) for _ in range(3)]
+        answers = [one.result() for one in asked]
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429]
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    rows = [row for batch in bench.client.pull().batches for row in batch.attempts]
+    assert {row.replica: (row.total, row.bad) for row in rows} == {"v1-0": (1, {}), "queue": (2, {"overload": 2})}
+
+
+def test_a_lost_replica_is_made_up_for_by_another_of_the_same_version(bench: Bench) -> None:
+    alive = bench.endpoints["m@1"][0]
+    gone = alive.model_copy(update={"replica": "gone", "url": "http://127.0.0.1:9"})
+    fallback = Fallback.model_validate({"on": ["error"], "to": "champion", "retry_budget": 1.0})
+    bench.route(endpoints={**bench.endpoints, "m@1": (gone, alive)}, fallback=fallback)
+    assert {ask(bench).status_code for _ in range(8)} == {200}
+    rows = [row for batch in bench.client.pull().batches for row in batch.attempts]
+    good = {row.replica: row.total - row.n_bad for row in rows}
+    assert good == {"gone": 0, "v1-0": 8}

@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from contracts.rng import SeededRng
+from contracts.wire.telemetry import AttemptCounts
 from serving.gateway.server import GuardedProtocol
 from tests.serving.conftest import CHALLENGER, CHAMPION, Bench, ScriptedRuntime, running, running_worker
 
@@ -25,15 +26,18 @@ class HastyProtocol(GuardedProtocol):
     read_timeout_s = 0.5
 
 
-@pytest.fixture
+@pytest.fixture(params=[GuardedProtocol])
 def guarded(
-    champion: ScriptedRuntime, challenger: ScriptedRuntime, make_gateway: Callable[[], Starlette]
+    request: pytest.FixtureRequest,
+    champion: ScriptedRuntime,
+    challenger: ScriptedRuntime,
+    make_gateway: Callable[[], Starlette],
 ) -> Iterator[Bench]:
-    """A gateway behind the protocol that its process uses, with little patience."""
+    """A gateway behind the protocol that its process uses."""
     with (
         running_worker(CHAMPION, champion) as first,
         running_worker(CHALLENGER, challenger) as second,
-        running(make_gateway(), HastyProtocol) as url,
+        running(make_gateway(), request.param) as url,
     ):
         built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
         built.route()
@@ -86,6 +90,7 @@ def test_a_large_body_without_a_length_is_refused_too(guarded: Bench, champion: 
     assert not champion.asked
 
 
+@pytest.mark.parametrize("guarded", [HastyProtocol], indirect=True)
 @pytest.mark.parametrize("path", SHAPES)
 @pytest.mark.parametrize("sent", [b"POST", b"POST %s HTTP/1.1\r\nhost: x\r\n", b"HEAD-AND-SOME"])
 def test_a_slow_client_is_told_and_let_go(guarded: Bench, champion: ScriptedRuntime, path: str, sent: bytes) -> None:
@@ -140,7 +145,7 @@ def test_a_patient_client_that_goes_away_counts_against_the_version(guarded: Ben
     champion.delay_s = 1.5
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(guarded.url + IMAGES, json={"model": "tags", "prompt": "a"}, timeout=0.6, trust_env=False)
-    rows = []
+    rows: list[AttemptCounts] = []
     deadline_s = time.monotonic() + 10
     while not rows and time.monotonic() < deadline_s:
         rows = [row for batch in guarded.client.pull().batches for row in batch.attempts]
@@ -149,12 +154,12 @@ def test_a_patient_client_that_goes_away_counts_against_the_version(guarded: Ben
 
 def test_noise_is_answered_and_harms_nobody(guarded: Bench, champion: ScriptedRuntime) -> None:
     rng = SeededRng(11)
-    for path in SHAPES:
+    for path, message_of in SHAPES.items():
         for _ in range(40):
             body = bytes(rng.integer(256) for _ in range(rng.integer(60)))
             answer = guarded.http.post(path, content=body)
             assert answer.status_code == 400, (path, body, answer.text)
-            assert SHAPES[path](answer.json())
+            assert message_of(answer.json())
     assert not champion.asked
 
 

@@ -203,7 +203,7 @@ def test_latency_queue_cold_starts_and_reasons_are_counted(bench: Bench, champio
     assert median_s >= 0.05 * 0.98
     assert sum(merge([row.queue for row in rows]).values()) == 5
     requests = [row for one in batches for row in one.requests]
-    assert merge([row.reasons for row in requests]) == {"oom": 1}  # type: ignore[misc]
+    assert merge([row.reasons for row in requests]) == {"oom": 1}
 
 
 def test_a_predicted_oom_falls_back_like_one_that_happened(bench: Bench, challenger: ScriptedRuntime) -> None:

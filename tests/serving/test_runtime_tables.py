@@ -1,5 +1,6 @@
 """Tables and tensors: the same answers as the model itself, and inputs that are not its own refused by name."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from serving.worker.runtimes.pyfunc import PyfuncRuntime
 from serving.worker.runtimes.skops import SkopsRuntime
 from tests.serving.models import TABLE, fitted, spec_of, write_mlflow, write_onnx, write_skops
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Path], Path]] = {
     "onnx": write_onnx,
     "skops": write_skops,
     "mlflow-skops": lambda folder: write_mlflow(folder, "skops"),
@@ -105,7 +106,7 @@ def test_a_models_own_list_of_trust_counts_nothing(tmp_path: Path) -> None:
     assert told != text
     (safe / "MLmodel").write_text(told)
     runtime = open_version(spec_of(safe))
-    with pytest.raises(InvalidInput, match="only types on our own list|spec_of"):
+    with pytest.raises(InvalidInput, match="spec_of"):
         runtime.load()
 
 

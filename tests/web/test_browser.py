@@ -1,13 +1,15 @@
 """The pages in a real Chromium: accessible, live, honest about what is stale, usable by keyboard."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rollout.phases import Phase
-from tests.web.conftest import AXE, XSS, Served, Writer, serve
+from tests.web.conftest import AXE, XSS, Served, serve
+from tests.web.writer import Writer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -36,20 +38,23 @@ def violations(page: "Page") -> list[str]:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm ci in tests/web (make install does it)")
     found = page.evaluate(
-        AXE.read_text() + ";axe.run().then(r => r.violations.map(v => v.id + ' ' + v.nodes.map(n => n.html).join(' | ')))"
+        AXE.read_text()
+        + ";axe.run().then(r => r.violations.map(v => v.id + ' ' + v.nodes.map(n => n.html).join(' | ')))"
     )
     return list(found)
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Served:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served = serve(tmp_path_factory.mktemp("empty") / "home")
-    yield served  # type: ignore[misc]
+    yield served
     served.end()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_and_fits_a_phone(browser: "Browser", kept: Served, empty: Served, scheme: str) -> None:
+def test_every_page_is_accessible_and_fits_a_phone(
+    browser: "Browser", kept: Served, empty: Served, scheme: str
+) -> None:
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     addresses = [kept.url + path for path in PAGES] + [empty.url + path for path in EMPTY]
     wrong = {}
@@ -149,6 +154,15 @@ def test_without_scripts_the_page_still_reads(browser: "Browser", kept: Served) 
     assert "needed 200" in words
     assert "price-tags@1" in words
     page.close()
+
+
+def test_profiled_versions_are_drawn_beside_one_another(kept: Served, page: "Page") -> None:
+    page.goto(kept.url + "/models/price-tags")
+    page.wait_for_selector("figure[data-scatter] circle")
+    assert page.locator("figure[data-scatter] circle").count() == 2
+    words = page.get_attribute("figure[data-scatter] svg", "aria-label") or ""
+    assert "price-tags@2" in words
+    assert "0.900" in words
 
 
 def test_a_hidden_tab_holds_no_connection(kept: Served, page: "Page") -> None:

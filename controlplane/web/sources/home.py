@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import RoostError
@@ -82,10 +83,9 @@ class Home:
     def _open_database(self) -> Database | None:
         """Return the database, opened once; None while it is a file that is not there."""
         if self._database is None:
-            database = Database(self.settings.database_url)
-            file = _sqlite_file(database)
-            if file is None or file.exists():
-                self._database = database
+            url = make_url(self.settings.database_url)
+            if url.get_backend_name() != SQLITE or Path(url.database or "").is_file():
+                self._database = Database(self.settings.database_url)
         return self._database
 
 

@@ -36,7 +36,7 @@ def recorded_weeks(chronicle: Chronicle) -> list[Week]:
     if not chronicle.rows:
         return []
     first, current = week_of(chronicle.rows[0].at_s), week_of(chronicle.rows[-1].at_s)
-    weeks = []
+    weeks: list[Week] = []
     while current >= first and len(weeks) < MOST_WEEKS:
         weeks.append(current)
         current = week_of(current.start_s - WEEK_S / 2)
@@ -52,7 +52,9 @@ async def make_weekly(settings: Settings, text: str, now_s: float) -> WeeklyRepo
     """
     week = parse_week(text, now_s)
     if not (settings.home / "history.db").is_file():
-        raise NotFound(f"{settings.home} holds no history to report on", hint="`roost demo run --home FOLDER` makes one")
+        raise NotFound(
+            f"{settings.home} holds no history to report on", hint="`roost demo run --home FOLDER` makes one"
+        )
     return await asyncio.to_thread(_make, settings, week, now_s)
 
 

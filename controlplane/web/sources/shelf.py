@@ -2,14 +2,21 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from contracts.errors import RoostError
+from contracts.errors import IntegrityError, RoostError
 from controlplane.settings import Settings
 from registry.catalogue import VersionRecord
 from registry.journal import Journal, Move
+from registry.profile.compare import Contender, mark_front, place
+
+if TYPE_CHECKING:
+    from registry.mlflow_catalogue import MlflowCatalogue
 
 LOOK_EVERY_S = 2.0
+MOST_PROFILES = 50
 JOURNAL = "registry.db"
 CATALOGUE = "mlflow.db"
 STORES = (JOURNAL, CATALOGUE, f"{CATALOGUE}-wal")
@@ -17,10 +24,14 @@ STORES = (JOURNAL, CATALOGUE, f"{CATALOGUE}-wal")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All our versions by model, newest first, with every alias's moves, oldest first; read at ``at_s``."""
+    """All our versions by model, newest first, with every alias's moves, oldest first; read at ``at_s``.
+
+    ``profiles``: by model, the profiled ones among the newest versions beside one another.
+    """
 
     versions: dict[str, list[VersionRecord]]
     moves: dict[str, list[Move]]
+    profiles: dict[str, list[Contender]]
     at_s: float
 
 
@@ -77,4 +88,17 @@ def _read(settings: Settings) -> Snapshot | None:
     for records in versions.values():
         records.sort(key=lambda record: -record.id.number)
     journal = Journal(journal_file)
-    return Snapshot(versions, {model: journal.moves(model) for model in versions}, time.time())
+    moves = {model: journal.moves(model) for model in versions}
+    profiles = {model: _read_profiles(catalogue, records[:MOST_PROFILES]) for model, records in versions.items()}
+    return Snapshot(versions, moves, profiles, time.time())
+
+
+def _read_profiles(catalogue: "MlflowCatalogue", records: list[VersionRecord]) -> list[Contender]:
+    """Return the profiled versions, those marked that no other beats in all; a changed profile counts as none."""
+    found = []
+    for record in records:
+        with suppress(IntegrityError):
+            profile = catalogue.profiles.read(record.id)
+            if profile is not None:
+                found.append(place(profile, size_bytes=record.size_bytes))
+    return mark_front(found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, create_engine, func, select
+from sqlalchemy import Connection, Integer, case, create_engine, func, literal_column, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import NotFound, RoostError, Unavailable
@@ -18,6 +18,8 @@ MINUTE_S = 60
 WINDOW_S = 28 * DAY_S
 MOST_EXAMPLES = 6
 PNG = b"\x89PNG\r\n"
+ROW = literal_column("rowid", Integer)
+"""SQLite's own number of a row."""
 
 
 class Counted(NamedTuple):
@@ -115,7 +117,7 @@ class Telemetry:
                 return None
             since_s = newest_s - WINDOW_S
             specs = connection.execute(select(SPECS.c.service, SPECS.c.document).order_by(SPECS.c.at_s)).all()
-            newest = {service: document for service, document in specs}
+            newest = {str(service): str(document) for service, document in specs}
             return Recorded(
                 specs=tuple(ServiceSpec.model_validate_json(document) for _, document in sorted(newest.items())),
                 counts=_read_counts(connection, since_s),
@@ -127,7 +129,7 @@ class Telemetry:
     def _read_picture(self, row: int) -> bytes:
         if self.exists:
             with self._engine.connect() as connection:
-                found = connection.execute(select(EXAMPLES.c.image).where(_row_id() == row)).scalar()
+                found = connection.execute(select(EXAMPLES.c.image).where(row == ROW)).scalar()
             if found is not None and found.startswith(PNG):
                 return bytes(found)
         raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")
@@ -144,7 +146,7 @@ def _read_counts(connection: Connection, since_s: float) -> list[Counted]:
         .group_by(start, length, *same)
         .order_by(start)
     )
-    return [Counted(*row) for row in connection.execute(query)]
+    return [Counted._make(row) for row in connection.execute(query)]
 
 
 def _read_scores(connection: Connection, since_s: float) -> list[Scored]:
@@ -162,12 +164,6 @@ def _read_scores(connection: Connection, since_s: float) -> list[Scored]:
 def _read_examples(connection: Connection) -> list[Example]:
     c = EXAMPLES.c
     newest_day = select(func.max(c.day)).scalar_subquery()
-    columns = (_row_id(), c.at_s, c.service, c.metric, c.version, c.value, c.reason, c.prompt, c.seed)
+    columns = (ROW, c.at_s, c.service, c.metric, c.version, c.value, c.reason, c.prompt, c.seed)
     query = select(*columns).where(c.day == newest_day).order_by(c.value, c.at_s.desc()).limit(MOST_EXAMPLES)
-    return [Example(*row) for row in connection.execute(query)]
-
-
-def _row_id():  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLite's own column
-    from sqlalchemy import Integer, literal_column
-
-    return literal_column("rowid", Integer)
+    return [Example._make(row) for row in connection.execute(query)]

@@ -86,7 +86,7 @@ export function drawAll() {
 
 addEventListener('beforeprint', () => document.querySelectorAll('figure[data-chart]').forEach(draw));
 
-function element(name, attributes, text) {
+export function element(name, attributes, text) {
   const node = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   if (text !== undefined) node.textContent = text;
@@ -178,7 +178,7 @@ function powers(low, high) {
 }
 
 /** Return round numbers in a range, some three of them. */
-function rounds(low, high) {
+export function rounds(low, high) {
   const rough = (high - low) / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
   const gap = power * [1, 2, 5, 10].find((times) => power * times >= rough);

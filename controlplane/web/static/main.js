@@ -1,5 +1,6 @@
 // Everything a page does beyond being read: live regions, charts, keys, copying. Without it the page still reads.
 import { addRows, drawAll, load } from './charts.js';
+import { drawScatters } from './scatter.js';
 import { listen } from './keys.js';
 import { follow } from './live.js';
 
@@ -38,11 +39,13 @@ function replace(name, html) {
 
 dress(document);
 drawAll();
+drawScatters();
 listen();
 follow({
   change({ regions, series }) {
     for (const [name, html] of Object.entries(regions)) replace(name, html);
     addRows(series);
     drawAll();
+    drawScatters();
   },
 });

@@ -17,7 +17,7 @@ COLUMNS = ("sequence", "at", "rollout", "phase", "weight", "reason", "sentence",
 
 @dataclass(frozen=True)
 class Wanted:
-    """A filter: ``words`` in sentence, reason, rollout or actor; ``every`` also shows decisions that repeat the last."""
+    """A filter: ``words`` in sentence, reason, rollout or actor; ``every`` also lets pass what repeats the last."""
 
     words: str = ""
     rollout: str = ""

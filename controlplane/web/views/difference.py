@@ -7,6 +7,8 @@ Each version gets a confidence sequence at half the level, so that by the union 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rollout.evidence.bounds import MeanBounds, lower_rate, upper_rate
 
 LEVEL = 0.05
@@ -45,10 +47,11 @@ class DifferenceCourse:
         """Return a reading for every row of running totals."""
         fresh = counts[len(self.readings) :]
         if fresh:
-            bad, total, champion_bad, champion_total = zip(*fresh, strict=True)
-            high, low = upper_rate(bad, total, ARM_LEVEL), lower_rate(bad, total, ARM_LEVEL)
-            champion_high = upper_rate(champion_bad, champion_total, ARM_LEVEL)
-            champion_low = lower_rate(champion_bad, champion_total, ARM_LEVEL)
+            bad, total, champion_bad, champion_total = np.array(fresh, dtype=float).T
+            level = np.array(ARM_LEVEL)
+            high, low = upper_rate(bad, total, level), lower_rate(bad, total, level)
+            champion_high = upper_rate(champion_bad, champion_total, level)
+            champion_low = lower_rate(champion_bad, champion_total, level)
             for row, mine in enumerate(fresh):
                 self.readings.append(
                     _reading(

@@ -1,6 +1,6 @@
 """Models: which version serves, since when and by whose decision; what served when; where versions come from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from contracts.errors import NotFound
 from contracts.ids import CHAMPION, VersionId
@@ -9,6 +9,7 @@ from controlplane.web.views.rollout import RolloutView, view_rollout
 from controlplane.web.views.story import Chronicle
 from registry.catalogue import VersionRecord
 from registry.journal import Move
+from registry.profile.compare import Contender
 
 CLOSED = frozenset({"moved", "undone", "adopted"})
 ROLLOUT_ACTOR = "rollout/"
@@ -46,7 +47,7 @@ class ModelView:
     versions: tuple[VersionRow, ...]
     reigns: tuple[Reign, ...]
     moves: tuple[Move, ...]
-    profiles: tuple[object, ...] = field(default=())
+    profiles: tuple[Contender, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,14 @@ def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str) -> Model
         )
         for record in records
     )
-    return ModelView(name, _summarise(name, reigns, len(records)), rows, tuple(reversed(reigns)), tuple(moves[::-1]))
+    return ModelView(
+        name,
+        _summarise(name, reigns, len(records)),
+        rows,
+        tuple(reversed(reigns)),
+        tuple(moves[::-1]),
+        tuple(shelf.profiles.get(name, ())),
+    )
 
 
 def _reigns(moves: list[Move]) -> list[Reign]:

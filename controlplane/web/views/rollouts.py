@@ -34,7 +34,7 @@ def view_rollouts(chronicle: Chronicle, *, phase: str = "", words: str = "") -> 
     found = 0
     for story in chronicle.newest():
         phases[story.last.phase.value] = phases.get(story.last.phase.value, 0) + 1
-        named = " ".join((story.rollout_id, story.service, story.champion, story.challenger)).lower()
+        named = f"{story.rollout_id} {story.service} {story.champion} {story.challenger}".lower()
         if (phase and story.last.phase.value != phase) or words.lower() not in named:
             continue
         found += 1

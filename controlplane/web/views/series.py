@@ -1,6 +1,6 @@
-"""What charts are drawn from: columns of numbers, each row a decision; thinned by leaving rows out, never by averaging.
+"""What charts are drawn from: columns of numbers, each row a decision; thinned by leaving rows out, never by means.
 
-Times are seconds since the rollout began. A series may be asked for from a decision on, to be added to one drawn before.
+Times are seconds since the rollout began. A series may be asked for from a decision on, to be added to those drawn.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def _traffic(story: Story, first: int) -> Columns:
     }
 
 
-def _values(story: Story, verdict: Any, first: int) -> Columns:  # noqa: ANN401 - a document of the ledger
+def _values(story: Story, verdict: Any, first: int) -> Columns:
     columns: Columns = {name: [] for name in ("s", "t", "challenger", "champion", "difference", "low", "high", "limit")}
     arms = story.arms.get(verdict["sli"])
     if arms is None:

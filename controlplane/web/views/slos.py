@@ -59,9 +59,7 @@ def view_slos(recorded: Recorded | None) -> SloList | None:
     """Return all objectives; None while nothing was recorded."""
     if recorded is None:
         return None
-    rows = [
-        _view_slo(recorded, spec, name, slo) for spec in recorded.specs for name, slo in spec.objectives().items()
-    ]
+    rows = [_view_slo(recorded, spec, name, slo) for spec in recorded.specs for name, slo in spec.objectives().items()]
     rows.sort(key=lambda row: (row.is_met is not False, row.budget.left if row.budget else 2.0))
     return SloList(tuple(rows), _summarise(rows), recorded.newest_s)
 

@@ -156,7 +156,9 @@ class Story:
         None while no request was assigned.
         """
         now, first, mine, theirs = self.ticks[row], row, 0, 0
-        while first > 0 and (now.at_s - self.ticks[first].at_s < MEASURED_OVER_S or mine + theirs < MEASURED_OVER_REQUESTS):
+        while first > 0 and (
+            now.at_s - self.ticks[first].at_s < MEASURED_OVER_S or mine + theirs < MEASURED_OVER_REQUESTS
+        ):
             first -= 1
             mine, theirs = now.challenger - self.ticks[first].challenger, now.champion - self.ticks[first].champion
         return mine / (mine + theirs) if mine + theirs else None

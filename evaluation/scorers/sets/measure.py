@@ -1,7 +1,6 @@
 """A distance between two sets as a figure: its n, its extractor, its uncertainty, and what it compares with."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -9,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import InvalidInput
-from evaluation.scorers.sets.distances import cmmd, frechet, kid
+from evaluation.scorers.sets.distances import Distance, cmmd, frechet, kid
 
 DistanceName = Literal["fid", "kid", "cmmd"]
-DISTANCES: Final[dict[DistanceName, Callable[[NDArray[np.float64], NDArray[np.float64]], float]]] = {
-    "fid": frechet,
-    "kid": kid,
-    "cmmd": cmmd,
-}
+DISTANCES: Final[dict[DistanceName, Distance]] = {"fid": frechet, "kid": kid, "cmmd": cmmd}
 LEAST_N: Final[dict[DistanceName, int]] = {"fid": 300, "kid": 100, "cmmd": 300}
 """Fewer vectors than this on either side are no data: A/A noise would be as large as real shifts."""
 
@@ -78,6 +73,9 @@ def measure_set(
 ) -> SetDistance:
     """Measure a distance between two sets of feature vectors (n, d); rows that are not finite are left out.
 
+    The interval is the delete-a-group jackknife's over twenty random groups of both sets (P. S. Kott 2001): a bootstrap
+    would put the same vector twice into a set, which all three distances take for likeness.
+
     Raises:
         InvalidInput: for an unknown distance, or vectors of different lengths.
     """
@@ -92,21 +90,7 @@ def measure_set(
     if min(len(one), len(other)) < least:
         reason = f"{name} needs {least} vectors on each side, there are {len(one)} and {len(other)}"
         return SetDistance(name, None, len(one), len(other), extractor, digest, reason=reason)
-    value = DISTANCES[name](one, other)
-    half = T_975 * _jackknife_error(DISTANCES[name], one, other, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    value, left = DISTANCES[name](one, other, *(rng.permutation(len(rows)) % GROUPS for rows in (one, other)))
+    half = T_975 * math.sqrt((GROUPS - 1) / GROUPS * float(((left - left.mean()) ** 2).sum()))
     return SetDistance(name, value, len(one), len(other), extractor, digest, value - half, value + half)
-
-
-def _jackknife_error(
-    distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> float:
-    """Return the standard error by leaving out one of twenty random groups of both sets (P. S. Kott 2001).
-
-    A bootstrap would put the same vector twice into a set, which all three distances take for likeness.
-    """
-    groups_one, groups_other = (rng.permutation(len(rows)) % GROUPS for rows in (one, other))
-    left = np.array([distance(one[groups_one != group], other[groups_other != group]) for group in range(GROUPS)])
-    return math.sqrt((GROUPS - 1) / GROUPS * float(((left - left.mean()) ** 2).sum()))

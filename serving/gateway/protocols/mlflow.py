@@ -23,9 +23,10 @@ def read_invocation(body: bytes, content_type: str, metadata: ModelMetadata) -> 
     Raises:
         InvalidInput: naming what can't be accepted.
     """
+    parameters: dict[str, Any] = {}
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/csv":
-        tensors, parameters = _read_csv(body), {}
+        tensors = _read_csv(body)
     elif kind in {"application/json", ""}:
         tensors, parameters = _read_json(body, metadata)
     else:

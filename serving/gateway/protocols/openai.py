@@ -20,7 +20,7 @@ LARGEST_BODY_BYTES = 1 << 20
 SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
 ONLY_AUTO = ("quality", "style", "background", "moderation")
 KNOWN_FIELDS = {
-    *("model", "prompt", "n", "size", "user", "seed", "response_format"),
+    *("model", "prompt", "n", "size", "user", "safety_identifier", "seed", "response_format"),
     *("output_format", "output_compression", "stream", "partial_images", *ONLY_AUTO),
 }
 EXAMPLE = 'send {"model": ..., "prompt": ...}'
@@ -207,7 +207,7 @@ def _seed(seed: object, n: int, chance: str) -> int:
 
 
 def _user(document: dict[str, Any], headers: Headers) -> str | None:
-    user = document.get("user")
+    user = document.get("safety_identifier") or document.get("user")
     if user is None:
         header = headers.get(b"x-roost-user")
         return header.decode("latin-1")[:500] if header else None

@@ -54,7 +54,7 @@ def load_graph(file: Path, component: Component) -> Graph:
         ) from error
 
 
-class GraphModule(torch.nn.Module):
+class GraphModule(torch.nn.Module):  # type: ignore[misc] # torch is not typed here
     """A graph in the place of a torch module: the same call by the same names, in the pipeline's precision.
 
     ``signature`` is that of the module's own method, so that positional arguments find the graph's inputs; arguments

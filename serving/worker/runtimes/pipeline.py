@@ -102,7 +102,7 @@ def _model_class(name: str, entry: object) -> Any:
     import diffusers
     import transformers
 
-    if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2 :
+    if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2:
         return None
     library, kind = entry
     home = {"diffusers": diffusers, "transformers": transformers}.get(library)
