@@ -69,6 +69,7 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
     row = _row(record) | {
         "defaults": record.defaults.model_dump(mode="json"),
         "lineage": asdict(record.lineage),
+        "serving": {device: plan.model_dump(mode="json") for device, plan in record.serving.items()},
         "ancestors": [str(version) for version in trace_line(catalogue, record)[1:]],
         "signed_by": catalogue.signatures.signers(catalogue.manifest(record.id)),
         "waivers": [asdict(waiver) for waiver in catalogue.journal.waivers(record.digest)],

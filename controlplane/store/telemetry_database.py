@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,11 +37,31 @@ def open_database(url: str, schema: MetaData) -> Engine:
     try:
         with engine.begin() as connection:
             schema.create_all(connection)
+            lacking = _lacking_columns(connection, schema)
     except SQLAlchemyError as error:
         engine.dispose()
         shown = engine.url.render_as_string(hide_password=True)
         raise Unavailable(f"database: {shown} can't be used: {_first_line(error)}", hint="check the address") from None
+    if lacking:
+        engine.dispose()
+        shown = engine.url.render_as_string(hide_password=True)
+        raise Unavailable(
+            f"database: {shown} was made by another version of Roost; it lacks {', '.join(lacking)}",
+            hint="read it with that version, or name another folder",
+        )
     return engine
+
+
+def _lacking_columns(connection: Connection, schema: MetaData) -> list[str]:
+    """Return the columns of the schema that the database's tables don't have."""
+    found = inspect(connection)
+    return [
+        f"{table.name}.{column.name}"
+        for table in schema.sorted_tables
+        for known in [{row["name"] for row in found.get_columns(table.name)}]
+        for column in table.columns
+        if column.name not in known
+    ]
 
 
 @contextmanager

@@ -44,9 +44,9 @@ class StoredWeeks:
         """Return judgements in the order of time."""
         c = SCORES.c
         columns = (c.at_s, c.service, c.version, c.lane, c.prompt_class, c.metric, c.request_id, c.mirrored)
-        query = select(*columns, c.value, c.reason, c.digest, c.prompt).where(c.at_s >= start_s, c.at_s < end_s).order_by(c.at_s)
+        query = select(*columns, c.value, c.reason, c.digest, c.prompt).where(c.at_s >= start_s, c.at_s < end_s)
         with reading(self._history.engine) as connection:
-            return [ScoreRow(*row) for row in connection.execute(query)]
+            return [ScoreRow(*row) for row in connection.execute(query.order_by(c.at_s))]
 
     def examples(self, start_s: float, end_s: float) -> Sequence[Example]:
         """Return the outputs that were kept to be looked at."""

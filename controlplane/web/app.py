@@ -21,6 +21,7 @@ from controlplane.web.sources.reports import make_weekly
 from controlplane.web.views.decisions import export_csv, export_json
 
 LONGEST_ADDRESS = 2000
+STATUSES: dict[type[RoostError], int] = {NotFound: 404, InvalidInput: 400, Unavailable: 503}
 EXPORTS = {"csv": (export_csv, "text/csv; charset=utf-8"), "json": (export_json, "application/json")}
 
 
@@ -42,11 +43,13 @@ def make_app(home: Home) -> FastAPI:
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Protection)
-    _add_routes(app, home)
+    _add_files(app, home)
+    _add_pages(app, home)
     return app
 
 
-def _add_routes(app: FastAPI, home: Home) -> None:
+def _add_pages(app: FastAPI, home: Home) -> None:
+    """Add the pages, their streams, and how errors are told."""
     pages, desk = Pages(home), LiveDesk(home)
 
     @app.get("/live", include_in_schema=False)
@@ -63,6 +66,20 @@ def _add_routes(app: FastAPI, home: Home) -> None:
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
+
+    @app.get("/{path:path}", include_in_schema=False)
+    async def show(path: str, request: Request) -> Response:
+        """Show a page."""
+        return _answer(await pages.build(path, request.query_params), request)
+
+    @app.exception_handler(RoostError)
+    async def tell(request: Request, error: Exception) -> Response:
+        """Show an error with its code and hint."""
+        return _answer_error(request, error, home)
+
+
+def _add_files(app: FastAPI, home: Home) -> None:
+    """Add what is not a page of ours: exports, pictures, reports; before the pages, which take every other address."""
 
     @app.get("/decisions.{kind}", include_in_schema=False)
     async def export(kind: str, request: Request) -> Response:
@@ -86,16 +103,6 @@ def _add_routes(app: FastAPI, home: Home) -> None:
         headers = {"content-security-policy": report.policy, "x-frame-options": "SAMEORIGIN"}
         return HTMLResponse(report.html, headers=headers)
 
-    @app.get("/{path:path}", include_in_schema=False)
-    async def show(path: str, request: Request) -> Response:
-        """Show a page."""
-        return _answer(await pages.build(path, request.query_params), request)
-
-    @app.exception_handler(RoostError)
-    async def tell(request: Request, error: Exception) -> Response:
-        """Show an error with its code and hint."""
-        return _answer_error(request, error, home)
-
 
 def _answer(page: Page, request: Request) -> Response:
     address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -103,14 +110,7 @@ def _answer(page: Page, request: Request) -> Response:
 
 
 def _answer_error(request: Request, error: Exception, home: Home) -> Response:
-    status = next(
-        (
-            status
-            for kind, status in ((NotFound, 404), (InvalidInput, 400), (Unavailable, 503))
-            if isinstance(error, kind)
-        ),
-        500,
-    )
+    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
     page = Page("error", "Error", {}, home.feed.chronicle.sequence, is_live=False)
     context = {"error": error, "status": status, "page": page, "address": request.url.path, "home": home.name}
     return HTMLResponse(render("error.html", context), status_code=status)

@@ -4,9 +4,9 @@ Only what our workers speak: HTTP/1.1 without TLS, redirects or trailers; answer
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -129,7 +129,9 @@ class Upstream:
         self._idle: list[Connection] = []
         self._sweep = Sweep()
 
-    async def post(self, path: str, body: bytes, *, timeout_s: float, on_chunk: Chunks | None = None) -> Reply:
+    def post(
+        self, path: str, body: bytes, *, timeout_s: float, on_chunk: Chunks | None = None
+    ) -> Coroutine[Any, Any, Reply]:
         """Send ``body`` and return the answer; a stream's chunks go to ``on_chunk`` as they come.
 
         Raises:
@@ -138,7 +140,7 @@ class Upstream:
         """
         head = b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\n" % (path.encode(), self._netloc)
         told = b"x-roost-time-left-s: %.3f\r\ncontent-length: %d\r\n\r\n" % (timeout_s, len(body))
-        return await self._send(head + told + body, timeout_s, on_chunk)
+        return self._send(head + told + body, timeout_s, on_chunk)
 
     async def get(self, path: str, *, timeout_s: float) -> Reply:
         """Fetch a small document; raises as ``post`` does."""

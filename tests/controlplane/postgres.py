@@ -88,7 +88,7 @@ def postgres_server(binaries: Path) -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(condition: object, timeout_s: float = 30.0) -> None:
+def wait_for(condition: object, timeout_s: float = 60.0) -> None:
     """Wait until ``condition()`` holds."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():  # type: ignore[operator]

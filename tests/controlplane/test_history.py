@@ -163,6 +163,16 @@ def test_the_schema_is_fit_for_postgresql() -> None:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
 
 
+def test_a_database_of_another_version_is_said(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    older = History(url)
+    with older.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE history_scores DROP COLUMN prompt")
+    older.close()
+    with pytest.raises(Unavailable, match="lacks history_scores.prompt"):
+        History(url)
+
+
 def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"this is no database, and long enough to be looked at" * 20)

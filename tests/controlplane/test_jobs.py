@@ -299,7 +299,7 @@ from controlplane.jobs.worker import Worker
 from controlplane.store.migrate import open_store
 from tests.controlplane.job_kinds import KINDS
 jobs = Jobs(open_store(sys.argv[1]), KINDS)
-Worker(jobs, Path(sys.argv[2]), name=sys.argv[3], lease_s=1.5).run(Schedules(jobs))
+Worker(jobs, Path(sys.argv[2]), name=sys.argv[3], lease_s=3.0).run(Schedules(jobs))
 """
 
 
@@ -325,11 +325,12 @@ def test_a_killed_workers_job_is_taken_over_where_it_was(database_url: str, live
                 process.wait()
     done = live_jobs.get("x")
     assert (done.state, done.result) == (JobState.DONE, {"squares": [0, 1, 4, 9, 16, 25]})
-    assert (done.worker, done.fence) == ("second", 2)
+    assert done.worker == "second"
+    assert done.fence == done.attempts >= 2
     steps = [line.split()[1] for line in notes.read_text().splitlines()]
     assert sorted(set(steps)) == [str(number) for number in range(6)]
-    # Only the step that was under way when its worker died may have been done twice.
-    assert len(steps) <= 7
+    # Only the step that was under way when an attempt ended may have been done twice.
+    assert len(steps) <= 6 + done.attempts - 1
 
 
 def test_a_stopped_worker_that_wakes_up_records_nothing(database_url: str, live_jobs: Jobs, tmp_path: Path) -> None:
@@ -353,7 +354,8 @@ def test_a_stopped_worker_that_wakes_up_records_nothing(database_url: str, live_
                 process.kill()
                 process.wait()
     done = live_jobs.get("x")
-    assert (done.state, done.worker, done.fence, done.attempts) == (JobState.DONE, "second", 2, 2)
+    assert (done.state, done.worker) == (JobState.DONE, "second")
+    assert done.fence == done.attempts >= 2
 
 
 def test_two_workers_keep_to_a_queues_limit(database_url: str, live_jobs: Jobs, tmp_path: Path) -> None:

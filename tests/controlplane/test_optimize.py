@@ -82,6 +82,7 @@ def leftovers(home: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_version_is_made_proven_and_registered(
     home: Path, catalogue: MlflowCatalogue, register: Register, prompts: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_version_is_made_proven_and_registered(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_recipe_without_gain_is_told_or_refused(
     home: Path, catalogue: MlflowCatalogue, register: Register, prompts: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_recipe_without_gain_is_told_or_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_pictures_that_differ_or_are_blank_or_worse_are_refused(
     home: Path, catalogue: MlflowCatalogue, register: Register, prompts: Path
 ) -> None:

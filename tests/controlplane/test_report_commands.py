@@ -40,8 +40,8 @@ def home(tmp_path: Path) -> Path:
     history.record_event(Event(code="alarm.no-data", at_s=WEEK.start_s + 5, subject="rollout/x", message="silent"))
     history.close()
     ledger = FileLedger(settings.ledger, code_version="t")
-    ledger.append(at_s=WEEK.start_s + 9, rollout_id="tags-1", policy_digest="p", observation={},
-                  decision={"phase": "promoted", "reason": "rollout.promoted", "sentence": "m@1 is promoted"})  # fmt: skip
+    decision = {"phase": "promoted", "reason": "rollout.promoted", "sentence": "m@1 is promoted"}
+    ledger.append(at_s=WEEK.start_s + 9, rollout_id="tags-1", policy_digest="p", observation={}, decision=decision)
     return settings.home
 
 

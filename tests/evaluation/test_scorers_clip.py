@@ -16,6 +16,8 @@ from evaluation.scorers.clip import ClipModel
 from evaluation.scorers.kinds import ScorerChoice, make_scorer
 from evaluation.scorers.safety import ConceptClassifier, FolderClassifier
 
+pytestmark = pytest.mark.timeout(300)  # importing transformers takes minutes on a machine that is busy
+
 PROMPTS = ["a red square", "a blue square", "price tag 4 2 7 in red ink", "x " * 200]
 COLOURS = ["red", "blue", "white", "green"]
 

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,7 @@ from serving.process import start_child
 from tests.serving.models import spec_of, write_onnx
 
 pytestmark = pytest.mark.timeout(240)
-HASTE = Patience(back_off_s=0.2, longest_back_off_s=2.0, settle_s=0.3, drain_s=10, heartbeat_s=0.1)
+HASTE = Patience(back_off_s=0.2, longest_back_off_s=2.0, settle_s=2.0, drain_s=10, heartbeat_s=0.1)
 ROWS = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [0.0, 3.0]}]}
 SECOND = VersionId("m", 2)
 
@@ -68,6 +69,26 @@ def ask(url: str) -> int:
         return httpx.post(f"{url}/infer", json=ROWS, timeout=10, trust_env=False).status_code
     except httpx.HTTPError:
         return 0
+
+
+@contextmanager
+def asking(urls: Callable[[], Iterable[str]]) -> Iterator[Counter[int]]:
+    """Ask all workers again and again while the block runs; yields how often each status came."""
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            for url in urls():
+                statuses[ask(url)] += 1
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        sender.join()
 
 
 @pytest.mark.slow
@@ -188,22 +209,9 @@ def test_tiers_say_how_warm_a_version_is_kept(fleet: LocalFleet, spec: WorkerSpe
 def test_a_drained_worker_finishes_what_it_has(fleet: LocalFleet, spec: WorkerSpec) -> None:
     fleet.apply((Placement(spec=spec, replicas=2),))
     await_that(lambda: ready(fleet, spec) == 2)
-    statuses: Counter[int] = Counter()
-    stop = threading.Event()
-
-    def send() -> None:
-        while not stop.is_set():
-            for endpoint in fleet.observe().endpoints(spec.version):
-                statuses[ask(endpoint.url)] += 1
-
-    senders = [threading.Thread(target=send) for _ in range(2)]
-    for sender in senders:
-        sender.start()
-    fleet.apply((Placement(spec=spec, replicas=1),))
-    await_that(lambda: len(pids(fleet)) == 1)
-    stop.set()
-    for sender in senders:
-        sender.join()
+    with asking(lambda: [endpoint.url for endpoint in fleet.observe().endpoints(spec.version)]) as statuses:
+        fleet.apply((Placement(spec=spec, replicas=1),))
+        await_that(lambda: len(pids(fleet)) == 1)
     assert set(statuses) == {200}
     assert statuses[200] > 5
 
@@ -245,30 +253,19 @@ def test_a_killed_supervisor_loses_no_request_and_leaves_no_worker_behind(tmp_pa
     urls: list[str] = []
     while len(urls) < 2:
         urls = first.stdout.readline().split()
-    statuses: Counter[int] = Counter()
-    stop = threading.Event()
-
-    def send() -> None:
-        while not stop.is_set():
-            for url in urls:
-                statuses[ask(url)] += 1
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    first.kill()
-    first.wait()
-    first.stdout.close()
-    time.sleep(1.0)
-    fleet = LocalFleet(folder, outlives=True, patience=HASTE)
-    try:
+    with asking(lambda: urls) as statuses:
+        first.kill()
+        first.wait()
+        first.stdout.close()
+        time.sleep(1.0)
+        fleet = LocalFleet(folder, outlives=True, patience=HASTE)
         before = pids(fleet)
         fleet.apply((Placement(spec=spec, replicas=2),))
         await_that(lambda: ready(fleet, spec) == 2)
         time.sleep(1.0)
+    try:
         assert pids(fleet) == before
         assert {endpoint.url for endpoint in fleet.observe().endpoints(spec.version)} == set(urls)
-        stop.set()
-        sender.join()
         assert set(statuses) == {200}
         assert statuses[200] > 10
         # One is not wanted any more, then none: nothing is left behind.
@@ -278,7 +275,6 @@ def test_a_killed_supervisor_loses_no_request_and_leaves_no_worker_behind(tmp_pa
         await_that(lambda: not pids(fleet))
         assert all(read_began_ticks(pid) is None for pid in before)
     finally:
-        stop.set()
         fleet.close()
 
 

@@ -36,12 +36,12 @@ class Served:
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Ask for a page."""
-        return httpx.get(self.url + path, headers=headers, timeout=20, trust_env=False)
+        return httpx.get(self.url + path, headers=headers, timeout=60, trust_env=False)
 
     def end(self) -> None:
         """End it as a person does."""
         self.process.terminate()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -54,7 +54,7 @@ def serve(home: Path, port: int = 0) -> Served:
     assert process.stdout is not None
     line = process.stdout.readline()
     url = line.split()[1].rstrip("/")
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         try:
             httpx.get(url + "/static/icon.svg", timeout=5, trust_env=False)

@@ -31,7 +31,7 @@ PAGES = (
 
 def events(url: str, **headers: str) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
     """Read a stream's events: kind, id, data."""
-    with httpx.stream("GET", url, headers=headers, timeout=10, trust_env=False) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
         kind, number = "", None
         for line in answer.iter_lines():
             name, _, value = line.partition(": ")

@@ -129,7 +129,7 @@ class Telemetry:
     def _read_picture(self, row: int) -> bytes:
         if self.exists:
             with self._engine.connect() as connection:
-                found = connection.execute(select(EXAMPLES.c.image).where(row == ROW)).scalar()
+                found = connection.execute(select(EXAMPLES.c.image).where(ROW.in_((row,)))).scalar()
             if found is not None and found.startswith(PNG):
                 return bytes(found)
         raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")

@@ -56,7 +56,7 @@ def read_array(tensor: Tensor) -> np.ndarray:
 def _is_exact(array: np.ndarray, tensor: Tensor) -> bool:
     """Tell whether plain JSON values are those of the datatype: whole and in range for integers, true or false."""
     dtype = np.dtype(DTYPES[tensor.datatype])
-    if dtype.kind in "fO":
+    if dtype.kind in {"f", "O"}:
         return array.dtype.kind in "biuf" or dtype.kind == "O"
     if dtype.kind == "b":
         return array.dtype.kind == "b"
