@@ -54,12 +54,23 @@ class EvidenceDesk:
         self.request_rate = 0.0
 
     def sort(
-        self, reply: TelemetryReply, rollout_id: str, champion: VersionId, challenger: VersionId
+        self,
+        reply: TelemetryReply,
+        rollout_id: str,
+        champion: VersionId,
+        challenger: VersionId,
+        *,
+        since_s: float = -math.inf,
     ) -> tuple[Evidence, list[Judged]]:
-        """Return the evidence in a reply, and every judged output for those who want to look."""
+        """Return the evidence in a reply, and every judged output for those who want to look.
+
+        What happened before ``since_s``, when the rollout began, says nothing of it: a gateway may hand over what it
+        kept from long ago.
+        """
         self._note_time(reply.batches)
-        samples = [sample for sample in reply.samples if sample.service == self._spec.service]
-        served = [row for batch in reply.batches for row in batch.attempts if row.service == self._spec.service]
+        samples = [s for s in reply.samples if self._is_mine(s) and s.at_s >= since_s]
+        batches = [batch for batch in reply.batches if batch.start_s >= since_s]
+        served = [row for batch in batches for row in batch.attempts if row.service == self._spec.service]
         # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
         rows = [row for row in served if not row.forced]
         counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
@@ -88,11 +99,15 @@ class EvidenceDesk:
                 judged += found
         exposures = tuple(
             Exposure(row.weight, row.challenger, row.champion)
-            for batch in reply.batches
+            for batch in batches
             for row in batch.exposures
             if row.rollout_id == rollout_id
         )
         return Evidence(counts, slices, scores, exposures), judged
+
+    def _is_mine(self, sample: SampledOutput) -> bool:
+        """Tell whether an output is this service's, drawn by chance: what a policy picks for a person is no sample."""
+        return sample.service == self._spec.service and sample.review is None
 
     def _note_time(self, batches: Sequence[TelemetryBatch]) -> None:
         """Keep the newest telemetry's time, and the request rate over the last ten seconds or so."""

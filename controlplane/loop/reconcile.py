@@ -69,9 +69,10 @@ class RolloutLoop:
             warm_up_prompts=warm_up_prompts[: spec.rollout.warmup.prompts],
             notify=notify,
         )
+        self._begun_s = world.clock.now_s()
         self.state: State = start(
             self.policy,
-            at_s=world.clock.now_s(),
+            at_s=self._begun_s,
             rollout_id=self.rollout_id,
             champion=str(self._champion),
             challenger=str(challenger),
@@ -90,7 +91,9 @@ class RolloutLoop:
             reply = self._world.data_plane.pull()
         except Unavailable:
             reply = NO_TELEMETRY
-        evidence, self.judged = self._evidence.sort(reply, self.rollout_id, self._champion, self._challenger)
+        evidence, self.judged = self._evidence.sort(
+            reply, self.rollout_id, self._champion, self._challenger, since_s=self._begun_s
+        )
         manual = self._watcher.look(reply, self.judged, self._challenger) if self._watcher is not None else ()
         observation = self._observe(evidence, manual)
         decision = decide(self.policy, self.state, observation)

@@ -91,7 +91,8 @@ class Pages:
 
     async def _fleet(self, query: QueryParams) -> Page:
         view = fleet.view_fleet(self._chronicle, self._home.routing(), self._home.shelf.known)
-        return self._page("fleet", "Fleet", {"fleet": view}, ("fleet",))
+        objectives = slos.view_slos(await self._home.telemetry.read())
+        return self._page("fleet", "Fleet", {"fleet": view, "slos": objectives}, ("fleet",))
 
     async def _rollouts(self, query: QueryParams) -> Page:
         phase, words = query.get("phase", ""), query.get("q", "")

@@ -179,8 +179,9 @@ class Dispatcher:
     ) -> None:
         """Keep a picture for the scorers by chance, or for a person because a policy wants one to look at it."""
         routes = intake.service.routes
-        due = intake.review is not None or is_sampled(routes.score_sample, intake.part_id(index))
-        if not due or not isinstance(work, PictureWork):
+        # Who forces a version chooses what it is asked; the scorers' sample is of what came by chance.
+        by_chance = intake.forced is None and is_sampled(routes.score_sample, intake.part_id(index))
+        if not (by_chance or intake.review is not None) or not isinstance(work, PictureWork):
             return
         self._samples.append(
             SampledOutput(

@@ -7,6 +7,7 @@ from contracts.ids import VersionId
 from contracts.specs.loading import load_service_spec
 from contracts.wire.telemetry import AttemptCounts, RequestCounts, SampledOutput, TelemetryBatch, TelemetryReply
 from controlplane.loop.evidence import EvidenceDesk
+from rollout.evidence.counts import Tally
 from tests.controlplane.conftest import SeenText
 
 CHAMPION, CHALLENGER = VersionId("m", 1), VersionId("m", 2)
@@ -111,3 +112,21 @@ def test_the_request_rate_and_the_newest_time_are_kept() -> None:
 def test_an_objective_without_its_scorer_is_refused() -> None:
     with pytest.raises(InvalidInput, match="seen-text"):
         EvidenceDesk(SPEC, {})
+
+
+def test_what_clients_or_policies_chose_is_no_evidence() -> None:
+    forced = attempts(CHALLENGER, "draft", 9, bad=9).model_copy(update={"forced": True})
+    picked = output(CHALLENGER, "r-1", "0").model_copy(update={"review": "mentions a brand"})
+    desk = EvidenceDesk(SPEC, {SeenText.name: SeenText()})
+    told = reply(forced, attempts(CHALLENGER, "draft", 5), samples=(picked, output(CHALLENGER, "r-2", "1")))
+    evidence, _ = desk.sort(told, "r", CHAMPION, CHALLENGER)
+    assert evidence.counts["availability"].challenger == Tally(0, 5)
+    assert evidence.scores["text"].challenger == (1.0,)
+
+
+def test_what_was_counted_before_the_rollout_began_is_no_evidence_of_it() -> None:
+    desk = EvidenceDesk(SPEC, {SeenText.name: SeenText()})
+    told = reply(attempts(CHALLENGER, "draft", 5, bad=5), samples=(output(CHALLENGER, "r-1", "0"),))
+    evidence, _ = desk.sort(told, "r", CHAMPION, CHALLENGER, since_s=101.0)
+    assert evidence.counts["availability"].challenger == Tally(0, 0)
+    assert evidence.scores["text"].challenger == ()

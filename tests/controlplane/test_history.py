@@ -169,7 +169,7 @@ def test_a_database_of_another_version_is_said(tmp_path: Path) -> None:
     with older.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE history_scores DROP COLUMN prompt")
     older.close()
-    with pytest.raises(Unavailable, match="lacks history_scores.prompt"):
+    with pytest.raises(Unavailable, match=r"lacks history_scores\.prompt"):
         History(url)
 
 

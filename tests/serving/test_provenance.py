@@ -18,7 +18,11 @@ def png(seed: int) -> bytes:
     return file.getvalue()
 
 
-@given(st.dictionaries(st.text(max_size=10), st.one_of(st.none(), st.integers(), st.text(max_size=50)), max_size=6))
+@given(
+    st.dictionaries(
+        st.text(max_size=10), st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=50)), max_size=6
+    )
+)
 def test_facts_are_read_back_and_pixels_are_the_same(facts: dict[str, str | int | None]) -> None:
     plain = png(1)
     with Image.open(io.BytesIO(mark_png(plain, facts))) as marked, Image.open(io.BytesIO(plain)) as original:

@@ -94,7 +94,7 @@ def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         quality = QualityFigure(
             scorer="text-accuracy", scorer_digest="d", value=0.9, low=0.85, high=0.95, n=64, prompts_digest="p", seed=1
         )
-        same = {"version": record.id, "digest": record.digest, "defaults": record.defaults, "quality": quality}
+        same = {"version": record.id, "digest": record.digest, "quality": quality}
         catalogue.profiles.keep(profile.model_copy(update=same))
         catalogue.move_alias(record.id, CHAMPION, actor=f"rollout/tags-{number}-abc{number}", reason=XSS)
     return home
