@@ -108,9 +108,9 @@ def kept(kept_home: Path) -> Iterator[Served]:
     served.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Chromium of the system."""
+    """Chromium of the system; its driver keeps an event loop in this thread, and so it ends with the module."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make install")
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")

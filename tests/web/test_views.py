@@ -1,5 +1,6 @@
 """View models: what pages and answers say, without a server."""
 
+import asyncio
 import csv
 import io
 from pathlib import Path
@@ -162,8 +163,6 @@ async def _followed(home: Home) -> int:
 
 
 def run(home: Home) -> int:
-    import asyncio
-
     return asyncio.run(_followed(home))
 
 
