@@ -42,8 +42,8 @@ class VersionRecord:
     """One registered version.
 
     ``digest`` identifies its content; ``defaults`` is how it draws when a request doesn't say; ``faults`` is empty
-    but for versions made for drills; ``aliases`` are those that point at it now. ``serving`` is what its profiles found,
-    by the kind of device (``cpu``, ``cuda``).
+    but for versions made for drills; ``aliases`` are those that point at it now. ``serving`` is what its profiles
+    found, by the kind of device (``cpu``, ``cuda``).
     """
 
     id: VersionId

@@ -270,7 +270,7 @@ def test_a_stopped_leader_that_wakes_up_writes_nothing_more(database_url: str, m
         assert old.stdout is not None
         assert old.stdout.readline() == "leads 1\n"
         wait_for(lambda: ledger.verify() > 3)
-        # Stopped between two writes: on SQLite one that is stopped within a write keeps everybody waiting.
+        # Stopped between two writes: one that is stopped within a write keeps everybody waiting.
         stop_idle(old, database)
         new = writer(database_url, "new")
         assert new.stdout is not None
@@ -296,10 +296,18 @@ def stop_idle(process: subprocess.Popen[str], database: Database) -> None:
     """Stop a process when it holds no lock."""
     while True:
         os.kill(process.pid, signal.SIGSTOP)
-        if database.dialect != "sqlite" or not is_locked(database):
+        if not (is_locked(database) if database.dialect == "sqlite" else is_in_transaction(database)):
             return
         os.kill(process.pid, signal.SIGCONT)
         time.sleep(0.003)
+
+
+def is_in_transaction(database: Database) -> bool:
+    """Tell whether a session of somebody else is within a transaction, on PostgreSQL."""
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    with database.read() as connection:
+        count = connection.exec_driver_sql(f"SELECT count(*) FROM pg_stat_activity WHERE {others} AND state <> 'idle'")
+        return bool(count.scalar_one())
 
 
 def is_locked(database: Database) -> bool:

@@ -1,6 +1,7 @@
 """Estimators made into graphs and into skops: real MLflow models, compared on golden rows in fresh processes."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,11 @@ def test_an_mlflow_model_becomes_skops(
 ) -> None:
     estimator = RandomForestRegressor(10, random_state=0).fit(rows, load_digits().target)
     trusted = ["sklearn.tree._tree.Tree"]
-    mlflow.sklearn.save_model(estimator, tmp_path / "model", serialization_format="skops", skops_trusted_types=trusted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow's, of its own type hints, when it is first imported
+        mlflow.sklearn.save_model(
+            estimator, tmp_path / "model", serialization_format="skops", skops_trusted_types=trusted
+        )
     catalogue.register("trees", Registration(tmp_path / "model"))
     report = optimize(home, "trees@1", "skops")
     made = catalogue.get(VersionRef.parse(report["version"]))
