@@ -41,10 +41,10 @@ $(INSTALLED): pyproject.toml constraints.txt tests/web/package-lock.json | syste
 demo: $(INSTALLED) ## the main job: one version promoted, one rolled back, live in this terminal
 	@$(BIN)/roost demo run
 
-# The slow ones run one at a time: simulations and whole demos want the machine for themselves.
+# The slow ones are whole demos, real workers and simulations: processes of their own, so they come last, two at a time.
 test: $(INSTALLED) ## all tests, the slow ones too
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow --durations=15
 
 test-fast: $(INSTALLED) ## the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
