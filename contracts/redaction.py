@@ -1,7 +1,7 @@
 """Redaction: what could name a person is taken out of a prompt before it is kept or shown."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -31,17 +31,6 @@ def redact(text: str) -> Redacted:
 
         text = pattern.sub(take_out, text)
     return Redacted(text, removed)
-
-
-def redact_all(texts: Iterable[str]) -> tuple[list[str], dict[str, int]]:
-    """Return the texts redacted, and how many pieces of each kind were taken out of all of them."""
-    cleaned, removed = [], dict[str, int]()
-    for text in texts:
-        found = redact(text)
-        cleaned.append(found.text)
-        for kind, count in found.removed.items():
-            removed[kind] = removed.get(kind, 0) + count
-    return cleaned, removed
 
 
 def _digits(text: str) -> list[int]:

@@ -12,7 +12,7 @@ from controlplane.evaluation.painter import painters
 from controlplane.settings import Settings
 from evaluation.prompts.prompt_set import PromptSet
 from evaluation.scorers.cache import CachedScorer, ScoreCache
-from evaluation.scorers.kinds import ScorerChoice, find_kinds, make_scorer
+from evaluation.scorers.kinds import ScorerChoice, find_kinds, make_guarded
 from evaluation.scorers.port import Scorer
 from evaluation.side_by_side.compare import Question, compare
 from evaluation.side_by_side.page import render_page
@@ -44,7 +44,7 @@ def make_scorers(choices: Sequence[ScorerChoice], cache: ScoreCache | None = Non
     kinds = find_kinds()
     made: list[Scorer] = []
     for choice in choices:
-        scorer = make_scorer(choice, kinds)
+        scorer = make_guarded(choice, kinds)
         made.append(CachedScorer(scorer, cache) if cache is not None and kinds.find(choice.kind).is_pure else scorer)
     return made
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
 from contracts.errors import InvalidInput, Unavailable
 from evaluation.scorers.careful import CarefulScorer
+from evaluation.scorers.isolated import IsolatedScorer
 from evaluation.scorers.port import Scorer
 
 GROUP: Final = "roost.scorers"
@@ -98,14 +100,14 @@ def find_kinds() -> Kinds:
     return Kinds(known, broken)
 
 
-def make_scorer(choice: ScorerChoice, kinds: Kinds | None = None) -> Scorer:
-    """Make the scorer that was chosen, wrapped so that a failure is no data.
+def find_chosen(choice: ScorerChoice, kinds: Kinds) -> ScorerKind:
+    """Return the kind that was chosen, its options checked by name.
 
     Raises:
         InvalidInput: for an unknown kind or option, or when a required option is missing.
-        Unavailable: when what it needs isn't there.
+        Unavailable: when the kind is installed and broken.
     """
-    kind = (kinds or find_kinds()).find(choice.kind)
+    kind = kinds.find(choice.kind)
     options = dict(choice.options)
     for name in options:
         if name not in kind.options:
@@ -116,7 +118,29 @@ def make_scorer(choice: ScorerChoice, kinds: Kinds | None = None) -> Scorer:
             raise InvalidInput(
                 f"scorer {kind.name}: {name} is missing ({kind.options[name]})", hint=f"write {kind.name}:{name}=…"
             )
-    return CarefulScorer(kind.make(options))
+    return kind
+
+
+def make_scorer(choice: ScorerChoice, kinds: Kinds | None = None) -> Scorer:
+    """Make the scorer that was chosen, wrapped so that a failure is no data.
+
+    Raises:
+        InvalidInput: for an unknown kind or option, or when a required option is missing.
+        Unavailable: when what it needs isn't there.
+    """
+    kind = find_chosen(choice, kinds or find_kinds())
+    return CarefulScorer(kind.make(dict(choice.options)))
+
+
+def make_guarded(choice: ScorerChoice, kinds: Kinds) -> Scorer:
+    """Make the scorer that was chosen; one that others installed runs in a process of its own, with a time limit.
+
+    Raises:
+        InvalidInput: as ``make_scorer`` does.
+        Unavailable: when what it needs isn't there; an installed one tells that when it is first asked.
+    """
+    kind = find_chosen(choice, kinds)
+    return make_scorer(choice, kinds) if kind in BUILT_IN else IsolatedScorer(kind.name, partial(make_scorer, choice))
 
 
 def _tag_text(_: Options) -> Scorer:

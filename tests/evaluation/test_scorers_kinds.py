@@ -8,9 +8,11 @@ import pytest
 from contracts.errors import InvalidInput, Unavailable
 from contracts.ids import VersionId
 from contracts.wire.telemetry import SampledOutput
-from evaluation.scorers.kinds import ScorerChoice, find_kinds, make_scorer
+from evaluation.scorers.isolated import IsolatedScorer
+from evaluation.scorers.kinds import ScorerChoice, find_kinds, make_guarded, make_scorer
 
 PLUGIN = """
+import os
 from evaluation.scorers.kinds import ScorerKind
 from evaluation.scorers.port import Score
 
@@ -23,6 +25,8 @@ class Polite:
         self.word = word
 
     def score(self, samples):
+        if any(sample.prompt == "exit" for sample in samples):
+            os._exit(1)
         return [Score(float(self.word in sample.prompt)) for sample in samples]
 
 
@@ -60,6 +64,16 @@ def test_an_installed_scorer_is_found_by_its_name(plugins: Path) -> None:
     assert [score.value for score in scorer.score([sample("a tag, please"), sample("a tag")])] == [1.0, 0.0]
     other = make_scorer(ScorerChoice.parse("polite:word=kindly"))
     assert other.score([sample("kindly")])[0].value == 1.0
+
+
+def test_an_installed_scorer_that_kills_its_process_is_no_data(plugins: Path) -> None:
+    install(plugins, "polite = polite_scorers:KIND")
+    scorer = make_guarded(ScorerChoice.parse("polite:word=die"), find_kinds())
+    assert isinstance(scorer, IsolatedScorer)
+    with scorer:
+        good, fatal = scorer.score([sample("now die"), sample("exit")])
+    assert (good.value, fatal.value) == (1.0, None)
+    assert "died" in fatal.reason
 
 
 def test_a_broken_package_takes_no_other_scorer_along(plugins: Path) -> None:
