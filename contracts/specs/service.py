@@ -63,6 +63,7 @@ class FallbackReason(StrEnum):
     OVERLOAD = "overload"
     TIMEOUT = "timeout"
     ERROR = "error"
+    REJECTED = "rejected"
 
 
 class Fallback(Frozen):
@@ -151,6 +152,7 @@ class ServiceSpec(Frozen):
     limits: Limits = Limits()
     cache: Cache | None = None
     intake: PromptIntake = PromptIntake()
+    post_checks: tuple[Name, ...] = ()
     force: ForcedVersions | None = None
     monitors: dict[Name, MonitorSpec] = Field(default_factory=dict)
     rollout: RolloutSpec = RolloutSpec()

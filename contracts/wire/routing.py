@@ -52,6 +52,7 @@ class ServiceRoutes(Frozen):
     limits: Limits = Limits()
     cache: Cache | None = None
     intake: PromptIntake = PromptIntake()
+    post_checks: tuple[Name, ...] = ()
     force: ForcedVersions | None = None
     endpoints: dict[str, tuple[Endpoint, ...]]
     score_sample: Weight = 0.0

@@ -134,6 +134,7 @@ class FailureReason(StrEnum):
     ERROR = "error"
     REFUSED = "refused"
     ABANDONED = "abandoned"
+    REJECTED = "rejected"
 
 
 class WorkerFailure(Frozen):

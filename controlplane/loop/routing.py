@@ -80,6 +80,7 @@ class RoutingDesk:
             limits=spec.limits,
             cache=spec.cache,
             intake=spec.intake,
+            post_checks=spec.post_checks,
             force=spec.force,
             endpoints={
                 str(version): self._endpoints(spec, version)

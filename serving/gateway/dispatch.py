@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.clock import Clock
 from contracts.ids import CHAMPION, VersionId
@@ -17,6 +17,7 @@ from serving.gateway.fallback import deserves_fallback
 from serving.gateway.intake import Intake
 from serving.gateway.lines import Line
 from serving.gateway.mirror import Mirror
+from serving.gateway.post_checks import PostCheckDesk
 from serving.gateway.service import Service
 from serving.gateway.signals import Recall
 from serving.gateway.split import goes_to_challenger, is_mirrored, is_sampled
@@ -26,12 +27,16 @@ from serving.gateway.work import PictureWork, Work
 
 @dataclass(slots=True)
 class Answer:
-    """What the user gets: the attempt that answered, the one it stood in for, and whether it came from the cache."""
+    """What the user gets: the attempt that answered, the one it stood in for, and whether it came from the cache.
+
+    ``rejected`` is what a post-check found wrong with a picture that is given for want of a better one.
+    """
 
     work: Work
     attempt: Attempt
     fell_back_from: Attempt | None = None
     cached: bool = False
+    rejected: str = ""
 
 
 class Dispatcher:
@@ -41,6 +46,7 @@ class Dispatcher:
         self._counter, self._samples, self._recall, self._clock = counter, samples, recall, clock
         self.services: dict[str, Service] = {}
         self.mirror = Mirror()
+        self._checks = PostCheckDesk(lambda service: counter.count_refusal(service, "post-check.failed"))
 
     def follow(self, table: RoutingTable) -> None:
         """Serve by a new table from the next request on."""
@@ -101,7 +107,8 @@ class Dispatcher:
             attempt = await self._attempt(intake, index, line, lane=intake.lane, work=work, on_event=on_event)
         answer = Answer(work, attempt, cached=cached)
         if attempt.failure is not None:
-            return await self._fall_back(intake, index, answer, on_event)
+            second = await self._fall_back(intake, index, answer, on_event)
+            return _better(answer, second) if attempt.failure is FailureReason.REJECTED else second
         split = service.routes.split
         if split is not None and split.mirror_share and line is not service.challenger and not cached:
             self._copy(intake, index, work, split)
@@ -119,8 +126,14 @@ class Dispatcher:
         except asyncio.CancelledError:
             self._count_cancelled(intake, line.name, lane, time.perf_counter() - start_s)
             raise
+        if attempt.failure is None and service.routes.post_checks and isinstance(work, PictureWork):
+            fault = await self._checks.judge(service.name, service.routes.post_checks, work.prompt, attempt.body)
+            if fault:
+                attempt = replace(attempt, failure=FailureReason.REJECTED, message=fault)
         self._count(intake, attempt, lane)
-        if attempt.failure is None and (intake.review is not None or service.routes.score_sample):
+        if attempt.failure in {None, FailureReason.REJECTED} and (
+            intake.review is not None or service.routes.score_sample
+        ):
             self._sample(intake, index, attempt, lane, work)
         return attempt
 
@@ -205,7 +218,7 @@ class Dispatcher:
         self._counter.count_request(
             service.name,
             intake.lane,
-            failure=next((a.attempt.failure for a in answers if a.attempt.failure is not None), None),
+            failure=next((found for answer in answers if (found := _failure(answer)) is not None), None),
             fell_back=any(a.fell_back_from is not None for a in answers),
             cached=all(a.cached for a in answers),
         )
@@ -217,6 +230,18 @@ class Dispatcher:
             if before is not None:
                 self._counter.count_signal(service.name, before, asked_again=True)
             self._counter.count_signal(service.name, version, asked_again=False)
+
+
+def _better(first: Answer, second: Answer) -> Answer:
+    """Return the second answer if it is one; else the rejected picture, which is better than none."""
+    if second.attempt.failure is None:
+        return second
+    return replace(first, attempt=replace(first.attempt, failure=None), rejected=first.attempt.message)
+
+
+def _failure(answer: Answer) -> FailureReason | None:
+    """Return why an answer counts as bad: there is none, or its picture was rejected and given all the same."""
+    return FailureReason.REJECTED if answer.rejected else answer.attempt.failure
 
 
 def _second_chance(intake: Intake, work: Work, fallback: Fallback) -> tuple[str, Work]:

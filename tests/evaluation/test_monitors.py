@@ -4,15 +4,12 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 
 from contracts.clock import FakeClock
-from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.monitor import MonitorAction, MonitorSpec
 from contracts.wire.telemetry import Feedback, SampledOutput, TelemetryBatch, UserSignals
 from evaluation.monitors.monitor import Monitor
-from evaluation.monitors.post_check import PostCheck, route_after
 from evaluation.monitors.queue import HOUR_S, ScoringQueue
 from evaluation.monitors.signals import not_asked_again, user_values
 from evaluation.scorers.port import Score
@@ -125,24 +122,3 @@ def test_users_signals_are_scores() -> None:
     assert user_values([batch], "user-rating", "tags", "m@1").tolist() == [0.5, 0.25, 0.0]
     assert user_values([batch], "not-asked-again", "tags", "m@2").tolist() == [0.0] * 9
     assert user_values([batch], "user-rating", "other", "m@1").size == 0
-
-
-@pytest.mark.parametrize(
-    ("value", "tried", "redrawn", "lane"),
-    [(0.2, ["draft"], 0, "final"), (0.9, ["draft"], 0, None), (None, ["draft"], 0, None),
-     (0.2, ["draft", "final"], 0, None), (0.2, ["draft"], 10, None)],
-)  # fmt: skip
-def test_a_failing_answer_is_drawn_again_once_within_the_budget(
-    value: float | None, tried: list[str], redrawn: int, lane: str | None
-) -> None:
-    check = PostCheck({"text": 0.5}, to="final", retry_budget=0.1)
-    route = route_after(check, {"text": Score(value)}, tried=tried, checked=100, redrawn=redrawn)
-    assert route.lane == lane
-    assert route.reason
-
-
-def test_a_post_check_that_checks_nothing_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="floor"):
-        PostCheck({}, to="final")
-    with pytest.raises(InvalidInput, match="retry_budget"):
-        PostCheck({"text": 0.5}, to="final", retry_budget=2)

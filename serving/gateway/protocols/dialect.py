@@ -78,6 +78,9 @@ def answer_headers(intake: Intake, answers: list[Answer]) -> list[tuple[bytes, b
     failed = next((answer.fell_back_from for answer in answers if answer.fell_back_from is not None), None)
     if failed is not None:
         headers.append((b"x-roost-fallback", f"{failed.version} {failed.failure}".encode()))
+    rejected = next((answer.rejected for answer in answers if answer.rejected), "")
+    if rejected:
+        headers.append((b"x-roost-rejected", rejected.encode("ascii", "replace")[:200]))
     if all(answer.cached for answer in answers):
         headers.append((b"x-roost-cache", b"hit"))
     if intake.forced is not None:
