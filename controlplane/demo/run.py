@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +26,7 @@ from controlplane.loop.reconcile import RolloutLoop
 from controlplane.loop.routing import DesiredTraffic
 from controlplane.settings import Settings
 from controlplane.store.history import History
-from controlplane.watching import HistoryWatcher
+from controlplane.watching import HistoryWatcher, MonitorWatcher, Watchers
 from controlplane.wiring import System, embedded_system
 from evaluation.scorers.price_tags import TagTextScorer
 from registry.catalogue import Registration, VersionRecord
@@ -56,12 +56,13 @@ def run_demo(scenario: Scenario, *, rate: float | None = None, home: Path | None
         champion = _begin(system, spec, scenario, stage)
         history = History(system.settings.history_uri)
         history.record_spec(spec, system.world.clock.now_s())
-        show = Show(system, spec, stage, HistoryWatcher(history))
+        show = Show(system, spec, stage, history)
         rate = rate or _measure_rate(system, champion.id)
         stage.say(f"✔ {USERS} users send {rate:.1f} requests a second")
         if home is not None:
             stage.say(f"  watch it in a browser: roost ui --home {home}")
-        with live_traffic(system.gateway_url, spec.service, rate, users=USERS, seed=SEED) as totals, stage.live():
+        traffic = live_traffic(system.gateway_url, spec.service, rate, users=USERS, seed=SEED)
+        with closing(show), traffic as totals, stage.live():
             endings = [show.play(case, _register(system, spec, case.version, stage), totals) for case in scenario.cases]
         console.print(draw_endings(endings))
         _tell_aftermath(system, champion, totals, stage)
@@ -73,10 +74,14 @@ def run_demo(scenario: Scenario, *, rate: float | None = None, home: Path | None
 class Show:
     """Plays rollouts one after another on a system under load."""
 
-    def __init__(self, system: System, spec: ServiceSpec, stage: Stage, watcher: HistoryWatcher) -> None:
-        self._system, self._spec, self._stage, self._watcher = system, spec, stage, watcher
+    def __init__(self, system: System, spec: ServiceSpec, stage: Stage, history: History) -> None:
+        self._system, self._spec, self._stage = system, spec, stage
         self._world = system.world
-        self._evidence = EvidenceDesk(spec, {TagTextScorer.name: TagTextScorer()})
+        scorers = {TagTextScorer.name: TagTextScorer()}
+        self._evidence = EvidenceDesk(spec, scorers)
+        self._keeper = HistoryWatcher(history)
+        self._monitors = MonitorWatcher(spec, scorers, history, self._world.clock, tell=self._tell)
+        self._watcher = Watchers(self._keeper, self._monitors)
         self._warm_up_prompts = tuple(draw_prompts(SEED + 1)[:WARM_UP_PROMPTS])
 
     def play(self, case: Case, record: VersionRecord, totals: TrafficTotals) -> Ending:
@@ -86,8 +91,7 @@ class Show:
 
         def tell(event: Event) -> None:
             events.append(event)
-            self._watcher.tell(event)
-            self._stage.tell(event)
+            self._tell(event)
 
         champion = self._world.desk.desired(self._spec.service).champion
         scene = Scene(f"{record.id} ({case.version}) against {champion}", start_s)
@@ -117,6 +121,14 @@ class Show:
             requests=totals.versions[str(record.id)] - before,
             wrong=tuple(wrong),
         )
+
+    def close(self) -> None:
+        """End the thread that monitors score in."""
+        self._monitors.close()
+
+    def _tell(self, event: Event) -> None:
+        self._keeper.tell(event)
+        self._stage.tell(event)
 
 
 def _begin(system: System, spec: ServiceSpec, scenario: Scenario, stage: Stage) -> VersionRecord:
