@@ -19,9 +19,9 @@ help: ## print this list
 
 install: $(INSTALLED) ## create .venv with everything that demo, tests and checks need
 
-# Debian's packages that tests are about; where they can't be installed, the tests that need one say so and are skipped.
-SYSTEM_PACKAGES := tesseract-ocr haproxy chromium postgresql
-SYSTEM_COMMANDS := tesseract haproxy chromium initdb
+# Debian's packages that tests and benchmarks are about; where they can't be installed, the tests that need one say so and are skipped.
+SYSTEM_PACKAGES := tesseract-ocr haproxy wrk chromium postgresql
+SYSTEM_COMMANDS := tesseract haproxy wrk chromium initdb
 system:
 	@for command in $(SYSTEM_COMMANDS); do PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$command >/dev/null || missing=1; done; \
 	 if [ -n "$$missing" ]; then \

@@ -73,10 +73,6 @@ class MlflowComparisons:
             raise Unavailable(f"comparisons can't be read: {error}", hint="is the MLflow store there?") from None
         return [_read_record(run) for run in found]
 
-    def page_location(self, run_id: str) -> str:
-        """Return the address of a comparison's page."""
-        return f"{self._store.client.get_run(run_id).info.artifact_uri}/{PAGE}"
-
     def _experiment(self) -> str:
         found = self._store.client.get_experiment_by_name(EXPERIMENT)
         if found is not None:

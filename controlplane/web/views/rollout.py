@@ -85,10 +85,6 @@ class RolloutView:
     steps: tuple[Step, ...]
     checks: tuple[Check, ...]
 
-    def is_stale(self, now_s: float) -> bool:
-        """Tell whether a rollout that has not ended got no decision for ten seconds."""
-        return not self.is_over and now_s - self.at_s > STALE_AFTER_S
-
 
 def view_rollout(story: Story) -> RolloutView:
     """Return a rollout as its newest decision left it."""

@@ -3,8 +3,6 @@
 from serving.gateway.protocols import mlflow, oip, openai
 from serving.gateway.protocols.dialect import Problem, Shape
 
-UNKNOWN_PATHS_HINT = "see the reference page of the gateway"
-
 
 def shape_for(path: str) -> Shape:
     """Return the shape of errors on a path: OpenAI's unless the path is another protocol's."""
@@ -18,8 +16,3 @@ def shape_for(path: str) -> Shape:
 def slow_request(path: str) -> bytes:
     """Return the error of a request that was not complete in time."""
     return shape_for(path)(Problem(408, "input.slow", "the request was not complete in time", "send it at once"))
-
-
-def unknown_path(path: str) -> bytes:
-    """Return the error of a path that leads nowhere."""
-    return shape_for(path)(Problem(404, "not-found", f"nothing is at {path[:200]}", UNKNOWN_PATHS_HINT))
