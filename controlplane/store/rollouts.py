@@ -20,7 +20,8 @@ class StoredRollout:
     """One rollout's row.
 
     ``generation`` counts a service's rollouts from 1, ``revision`` the writes of this row; ``fence`` is the number of
-    the leader that wrote it last. ``state`` is the machine's state as JSON of schema ``state_schema``.
+    the leader that wrote it last, 0 while none has. ``state`` is the machine's state as JSON of schema
+    ``state_schema``; the rest is as in `Start`.
     """
 
     id: str
@@ -37,16 +38,29 @@ class StoredRollout:
     state: str
     created_s: float
     updated_s: float
+    digest: str
+    salt: str
+    actor: str
+    reason: str
+    forced: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a rollout begins with; ``digest`` is that of the challenger's bytes."""
+    """What a rollout begins with, and who asked for it why.
+
+    ``digest`` is that of the challenger's bytes; ``salt`` decides which user gets which version, and stays the same
+    for the rollout's life. ``forced`` when somebody insists on content that was rolled back or refused before.
+    """
 
     service: str
     service_revision: int
     digest: str
+    salt: str
     state: State
+    actor: str
+    reason: str
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +90,15 @@ class Rollouts:
     def __init__(self, database: Database, leases: Leases) -> None:
         self._database, self._leases = database, leases
 
-    def start(self, connection: Connection, lease: Lease, start: Start, *, force: bool = False) -> StoredRollout:
-        """Write a new rollout down.
+    def start(self, connection: Connection, start: Start) -> StoredRollout:
+        """Write a new rollout down, for the leader to find; whoever may ask for it may do that, leading or not.
 
         Raises:
-            Conflict: when the service has a living rollout, or the lease is over.
-            NotPermitted: when the same content was rolled back before, unless ``force``.
+            Conflict: when the service has a living rollout.
+            NotPermitted: when the same content was rolled back before, unless it is forced.
         """
-        self._leases.require(connection, lease)
         past = _rolled_back(connection, start.service, start.digest)
-        if past is not None and not force:
+        if past is not None and not start.forced:
             raise NotPermitted(
                 f"{start.state.challenger} has the content that {past.rollout_id} rolled back: {past.reason}",
                 hint="mend it and register it anew, or insist with --force and a reason",
@@ -103,7 +116,12 @@ class Rollouts:
             "revision": 1,
             "ended": False,
             "created_s": at_s,
-            **_written(start.state, lease, at_s),
+            "digest": start.digest,
+            "salt": start.salt,
+            "actor": start.actor,
+            "reason": start.reason,
+            "forced": start.forced,
+            **_written(start.state, 0, at_s),
         }
         try:
             connection.execute(insert(ROLLOUTS).values(row))
@@ -133,7 +151,7 @@ class Rollouts:
                 "at_its_end": step.state.phase in ENDED,
                 "revision": step.revision + 1,
                 "ended": step.is_over,
-                **_written(step.state, lease, at_s),
+                **_written(step.state, lease.fence, at_s),
             }
             for step in steps
         ]
@@ -159,6 +177,12 @@ class Rollouts:
         with self._database.read() as connection:
             return [StoredRollout(**row) for row in connection.execute(found).mappings()]
 
+    def recent(self, *, at_most: int = 100) -> list[StoredRollout]:
+        """Return rollouts of all services, the newest first."""
+        found = select(ROLLOUTS).order_by(ROLLOUTS.c.created_s.desc(), ROLLOUTS.c.id).limit(at_most)
+        with self._database.read() as connection:
+            return [StoredRollout(**row) for row in connection.execute(found).mappings()]
+
     def of_service(self, service: str) -> list[StoredRollout]:
         """Return a service's rollouts, the newest first."""
         found = select(ROLLOUTS).where(ROLLOUTS.c.service == service).order_by(ROLLOUTS.c.generation.desc())
@@ -178,9 +202,9 @@ class Rollouts:
         return StoredRollout(**row)
 
 
-def _written(state: State, lease: Lease, at_s: float) -> dict[str, Any]:
+def _written(state: State, fence: int, at_s: float) -> dict[str, Any]:
     told = {"phase": state.phase.value, "state_schema": SCHEMA, "state": state.to_json()}
-    return {**told, "fence": lease.fence, "updated_s": at_s}
+    return {**told, "fence": fence, "updated_s": at_s}
 
 
 def _rolled_back(connection: Connection, service: str, digest: str) -> RolledBack | None:

@@ -18,10 +18,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The migration that makes the schema below."""
 
 APPEND_ONLY = ("decisions", "audit", "service_revisions")
@@ -53,6 +54,9 @@ SERVICES = Table(
     Column("name", Name, primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("champion", Name),
+    Column("previous", Name),
+    Column("champion_since_s", Double),
 )
 SERVICE_REVISIONS = Table(
     "service_revisions",
@@ -82,6 +86,11 @@ ROLLOUTS = Table(
     Column("state", Text, nullable=False),
     Column("created_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
+    Column("digest", Name, nullable=False, server_default=""),
+    Column("salt", Name, nullable=False, server_default=""),
+    Column("actor", Name, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("forced", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("service", "generation"),
 )
 Index(
@@ -100,6 +109,73 @@ ROLLED_BACK = Table(
     Column("rollout_id", Name, nullable=False),
     Column("at_s", Double, nullable=False),
     Column("reason", Text, nullable=False),
+)
+WISHES = Table(
+    "wishes",
+    SCHEMA,
+    Column("sequence", Counter, primary_key=True),
+    Column("rollout", Name, ForeignKey("rollouts.id"), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("gates", Text, nullable=False),
+    Column("asked_s", Double, nullable=False),
+    Column("met_s", Double),
+    Column("fence", BigInteger, nullable=False),
+    Column("refusal", Text, nullable=False),
+    Index("ix_wishes_open", "rollout", "met_s"),
+)
+FREEZES = Table(
+    "freezes",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("service", Name, nullable=False),
+    Column("rule", Name, nullable=False),
+    Column("from_s", Double, nullable=False),
+    Column("until_s", Double),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_s", Double),
+)
+KILLS = Table(
+    "kills",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("service", Name, nullable=False),
+    Column("version", Name, nullable=False),
+    Column("at_s", Double, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_s", Double),
+)
+WATCHES = Table(
+    "watches",
+    SCHEMA,
+    Column("service", Name, ForeignKey("services.name"), primary_key=True),
+    Column("version", Name, primary_key=True),
+    Column("since_s", Double, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("updated_s", Double, nullable=False),
+)
+CURSORS = Table(
+    "cursors",
+    SCHEMA,
+    Column("gateway", Name, primary_key=True),
+    Column("boot", Name, primary_key=True),
+    Column("batches", BigInteger, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+)
+REPLIES = Table(
+    "replies",
+    SCHEMA,
+    Column("key", Name, primary_key=True),
+    Column("actor", Name, primary_key=True),
+    Column("request", String(64), nullable=False),
+    Column("status", Integer),
+    Column("body", Text, nullable=False),
+    Column("at_s", Double, nullable=False),
 )
 CHAINS = Table(
     "chains",

@@ -27,6 +27,16 @@ class ServiceRevision:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Production:
+    """Which version owns a service's production, the one before it, and since when; None before there was one."""
+
+    service: str
+    champion: str | None
+    previous: str | None
+    since_s: float | None
+
+
 class Services:
     """The services of one database."""
 
@@ -97,6 +107,40 @@ class Services:
         if not rows:
             raise _no_service(service)
         return [_read(row) for row in rows]
+
+    def production(self, service: str) -> Production:
+        """Return which version owns a service's production.
+
+        Raises:
+            NotFound: when there is no such service.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(SERVICES).where(SERVICES.c.name == service)).one_or_none()
+        if row is None:
+            raise _no_service(service)
+        return Production(row.name, row.champion, row.previous, row.champion_since_s)
+
+    def productions(self) -> list[Production]:
+        """Return which version owns each service's production, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(SERVICES).order_by(SERVICES.c.name)).all()
+        return [Production(row.name, row.champion, row.previous, row.champion_since_s) for row in rows]
+
+    def crown(self, connection: Connection, service: str, champion: str) -> Production:
+        """Make a version a service's champion, in the transaction of what decided it; the one before is kept.
+
+        Raises:
+            NotFound: when there is no such service.
+        """
+        there = connection.execute(select(SERVICES).where(SERVICES.c.name == service).with_for_update()).one_or_none()
+        if there is None:
+            raise _no_service(service)
+        if there.champion == champion:
+            return Production(service, there.champion, there.previous, there.champion_since_s)
+        at_s = self._database.now_s(connection)
+        now = {"champion": champion, "previous": there.champion, "champion_since_s": at_s}
+        connection.execute(update(SERVICES).where(SERVICES.c.name == service).values(now))
+        return Production(service, champion, there.champion, at_s)
 
     @staticmethod
     def _newest(connection: Connection, service: str) -> ServiceRevision:

@@ -39,6 +39,10 @@ def state(rollout_id: str = "tags-2-a", challenger: str = "m@2") -> State:
     return start(policy, at_s=1.0, rollout_id=rollout_id, champion="m@1", challenger=challenger)
 
 
+def beginning(digest: str, rollout_id: str, service: str = "tags", *, force: bool = False) -> Start:
+    return Start(service, 1, digest, "salt", state(rollout_id), actor="eva", reason="", forced=force)
+
+
 class Ground:
     """Stores on one database under a virtual clock, with a lease and one service."""
 
@@ -55,12 +59,9 @@ class Ground:
         assert lease is not None
         return lease
 
-    def begin(
-        self, lease: Lease, digest: str = "d2", rollout_id: str = "tags-2-a", *, force: bool = False
-    ) -> StoredRollout:
+    def begin(self, digest: str = "d2", rollout_id: str = "tags-2-a", *, force: bool = False) -> StoredRollout:
         with self.database.write() as connection:
-            beginning = Start("tags", 1, digest, state(rollout_id))
-            return self.rollouts.start(connection, lease, beginning, force=force)
+            return self.rollouts.start(connection, beginning(digest, rollout_id, force=force))
 
     def save(self, lease: Lease, *steps: Step) -> None:
         with self.database.write() as connection:
@@ -109,13 +110,13 @@ def test_an_apply_on_a_revision_that_was_not_seen_is_refused(ground: Ground) -> 
 def test_a_service_has_one_living_rollout_and_generations_count_them(ground: Ground) -> None:
     ground.services.apply(spec(), actor="eva", reason="")
     lease = ground.lead()
-    first = ground.begin(lease)
+    first = ground.begin()
     with pytest.raises(Conflict, match="rollout already"):
-        ground.begin(lease, rollout_id="tags-2-b")
+        ground.begin(rollout_id="tags-2-b")
     assert [rollout.id for rollout in ground.rollouts.living()] == [first.id]
     aborted = replace(state(), phase=Phase.ABORTED)
     ground.save(lease, Step(1, aborted, is_over=True))
-    second = ground.begin(lease, rollout_id="tags-2-b")
+    second = ground.begin(rollout_id="tags-2-b")
     assert (first.generation, second.generation) == (1, 2)
     assert [rollout.generation for rollout in ground.rollouts.of_service("tags")] == [2, 1]
     assert State.from_json(ground.rollouts.get(first.id).state) == aborted
@@ -126,7 +127,7 @@ def test_a_service_has_one_living_rollout_and_generations_count_them(ground: Gro
 def test_of_two_leaders_one_writer_takes_effect(ground: Ground) -> None:
     ground.services.apply(spec(), actor="eva", reason="")
     old = ground.lead("old")
-    ground.begin(old)
+    ground.begin()
     ground.clock.advance(2000)
     new = ground.lead("new")
     ground.save(new, Step(1, replace(state(), weight=0.1)))
@@ -142,7 +143,7 @@ def test_of_two_leaders_one_writer_takes_effect(ground: Ground) -> None:
 def test_a_rolled_back_generation_never_gains_weight_again(ground: Ground) -> None:
     ground.services.apply(spec(), actor="eva", reason="")
     lease = ground.lead()
-    ground.begin(lease)
+    ground.begin()
     ground.save(lease, Step(1, replace(state(), phase=Phase.ROLLED_BACK)))
     with pytest.raises(Conflict):
         ground.save(lease, Step(2, replace(state(), phase=Phase.PROGRESSING, weight=0.5)))
@@ -156,9 +157,9 @@ def test_a_pass_writes_all_of_its_steps_and_decisions_or_none(ground: Ground) ->
     for service in ("tags", "cards"):
         ground.services.apply(spec(service=service), actor="eva", reason="")
     lease, ledger = ground.lead(), SqlLedger(ground.database, "1")
-    ground.begin(lease)
+    ground.begin()
     with ground.database.write() as connection:
-        ground.rollouts.start(connection, lease, Start("cards", 1, "d", state("cards-1")))
+        ground.rollouts.start(connection, beginning("d", "cards-1", "cards"))
 
     def make_pass(revisions: dict[str, int]) -> None:
         with ground.database.write() as connection:
@@ -181,15 +182,15 @@ def test_a_pass_writes_all_of_its_steps_and_decisions_or_none(ground: Ground) ->
 def test_content_that_was_rolled_back_is_refused_without_force(ground: Ground) -> None:
     ground.services.apply(spec(), actor="eva", reason="")
     lease = ground.lead()
-    first = ground.begin(lease)
+    first = ground.begin()
     with ground.database.write() as connection:
         ground.rollouts.remember(connection, first, "d2", "text: 12 % wrong")
         step = Step(1, replace(state(), phase=Phase.ROLLED_BACK), is_over=True)
         ground.rollouts.save(connection, lease, [step])
     with pytest.raises(NotPermitted, match="12 % wrong"):
-        ground.begin(lease, rollout_id="again")
+        ground.begin(rollout_id="again")
     assert ground.rollouts.rolled_back("tags", "d3") is None
-    ground.begin(lease, rollout_id="again", force=True)
+    ground.begin(rollout_id="again", force=True)
 
 
 def test_a_message_is_sent_at_least_once_and_given_up_at_last(ground: Ground) -> None:

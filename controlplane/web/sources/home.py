@@ -14,8 +14,11 @@ from controlplane.store.database import SQLITE, Database
 from controlplane.store.ledger import FileLedger, Ledger
 from controlplane.store.sql_ledger import SqlLedger
 from controlplane.web.sources.feed import Feed, Identity
+from controlplane.web.sources.history_file import HistoryFile
+from controlplane.web.sources.serving import ServingRecord
 from controlplane.web.sources.shelf import Shelf
 from controlplane.web.sources.telemetry import Telemetry
+from controlplane.web.sources.workers import Workers
 
 ROUTING_FILE = "routing.json"
 IN_DATABASE, IN_FILE = 0, 1
@@ -29,13 +32,18 @@ class Home:
     feed: Feed = field(init=False)
     shelf: Shelf = field(init=False)
     telemetry: Telemetry = field(init=False)
+    serving: ServingRecord = field(init=False)
+    workers: Workers = field(init=False)
     _database: Database | None = None
     _holding: Identity | None = None
 
     def __post_init__(self) -> None:
         self.feed = Feed(self._identify_ledger, self._open_ledger)
         self.shelf = Shelf(self.settings)
-        self.telemetry = Telemetry(self.settings)
+        history = HistoryFile(self.settings)
+        self.telemetry = Telemetry(history)
+        self.serving = ServingRecord(history)
+        self.workers = Workers(self.settings)
 
     @property
     def name(self) -> str:

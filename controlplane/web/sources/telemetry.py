@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Integer, case, create_engine, func, literal_column, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Integer, case, func, literal_column, select
 
-from contracts.errors import NotFound, RoostError, Unavailable
+from contracts.errors import NotFound, RoostError
 from contracts.specs.service import ServiceSpec
-from controlplane.settings import Settings
-from controlplane.store.history import COUNTS, DAY_S, EXAMPLES, SCORES, SPECS
+from controlplane.store.history import COUNTS, DAY_S, EVENTS, EXAMPLES, SCORES, SPECS
+from controlplane.web.sources.history_file import HistoryFile
 
-FILE = "history.db"
 MINUTE_S = 60
 WINDOW_S = 28 * DAY_S
 MOST_EXAMPLES = 6
+MOST_EVENTS = 50
 PNG = b"\x89PNG\r\n"
 ROW = literal_column("rowid", Integer)
 """SQLite's own number of a row."""
@@ -58,45 +57,46 @@ class Example(NamedTuple):
     seed: int
 
 
+class Told(NamedTuple):
+    """Something that people were told about a subject."""
+
+    at_s: float
+    code: str
+    subject: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Recorded:
-    """Four weeks of one home: the services' newest specs, counts, scores, and the worst outputs of the last day."""
+    """Four weeks of one home: the services' newest specs, counts, scores, events, and the last day's worst outputs."""
 
     specs: tuple[ServiceSpec, ...]
     counts: Sequence[Counted]
     scores: Sequence[Scored]
     examples: Sequence[Example]
+    events: Sequence[Told]
     newest_s: float
 
 
 class Telemetry:
-    """Reads a home's history again when it has changed and somebody asks."""
+    """What a home's history holds that more than one page shows."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._file = settings.home / FILE
-        url = f"sqlite:///file:{self._file.resolve()}?mode=ro&uri=true"
-        self._engine = create_engine(url, connect_args={"timeout": 5})
-        self._lock = asyncio.Lock()
-        self._seen: tuple[int, ...] = ()
-        self._recorded: Recorded | None = None
-        self.problem: RoostError | None = None
+    def __init__(self, history: HistoryFile) -> None:
+        self._history = history
 
     @property
     def exists(self) -> bool:
         """Tell whether a history is kept here."""
-        return self._file.is_file()
+        return self._history.exists
+
+    @property
+    def problem(self) -> RoostError | None:
+        """Why the history can't be read, if it can't."""
+        return self._history.problem
 
     async def read(self) -> Recorded | None:
         """Return what is recorded; None while there is no history, or nothing in it."""
-        async with self._lock:
-            stamp = self._stamp()
-            if stamp != self._seen and self.exists:
-                try:
-                    self._recorded = await asyncio.to_thread(self._read)
-                    self._seen, self.problem = stamp, None
-                except SQLAlchemyError as error:
-                    self.problem = Unavailable(f"the history can't be read: {error}".splitlines()[0])
-        return self._recorded
+        return await self._history.ask("recorded", _read_recorded)
 
     async def picture(self, row: int) -> bytes:
         """Return an example's picture.
@@ -104,35 +104,30 @@ class Telemetry:
         Raises:
             NotFound: when it is not kept any more.
         """
-        return await asyncio.to_thread(self._read_picture, row)
-
-    def _stamp(self) -> tuple[int, ...]:
-        files = [self._file, self._file.with_name(f"{FILE}-wal")]
-        return tuple(file.stat().st_mtime_ns // 1_000_000_000 if file.exists() else 0 for file in files)
-
-    def _read(self) -> Recorded | None:
-        with self._engine.connect() as connection:
-            newest_s = connection.execute(select(func.max(COUNTS.c.start_s + COUNTS.c.resolution_s))).scalar()
-            if newest_s is None:
-                return None
-            since_s = newest_s - WINDOW_S
-            specs = connection.execute(select(SPECS.c.service, SPECS.c.document).order_by(SPECS.c.at_s)).all()
-            newest = {str(service): str(document) for service, document in specs}
-            return Recorded(
-                specs=tuple(ServiceSpec.model_validate_json(document) for _, document in sorted(newest.items())),
-                counts=_read_counts(connection, since_s),
-                scores=_read_scores(connection, since_s),
-                examples=_read_examples(connection),
-                newest_s=float(newest_s),
-            )
-
-    def _read_picture(self, row: int) -> bytes:
+        query = select(EXAMPLES.c.image).where(ROW.in_((row,)))
+        found = None
         if self.exists:
-            with self._engine.connect() as connection:
-                found = connection.execute(select(EXAMPLES.c.image).where(ROW.in_((row,)))).scalar()
-            if found is not None and found.startswith(PNG):
-                return bytes(found)
-        raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")
+            found = await asyncio.to_thread(self._history.read, lambda connection: connection.execute(query).scalar())
+        if found is None or not found.startswith(PNG):
+            raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")
+        return bytes(found)
+
+
+def _read_recorded(connection: Connection) -> Recorded | None:
+    newest_s = connection.execute(select(func.max(COUNTS.c.start_s + COUNTS.c.resolution_s))).scalar()
+    if newest_s is None:
+        return None
+    since_s = newest_s - WINDOW_S
+    specs = connection.execute(select(SPECS.c.service, SPECS.c.document).order_by(SPECS.c.at_s)).all()
+    newest = {str(service): str(document) for service, document in specs}
+    return Recorded(
+        specs=tuple(ServiceSpec.model_validate_json(document) for _, document in sorted(newest.items())),
+        counts=_read_counts(connection, since_s),
+        scores=_read_scores(connection, since_s),
+        examples=_read_examples(connection),
+        events=_read_events(connection, since_s),
+        newest_s=float(newest_s),
+    )
 
 
 def _read_counts(connection: Connection, since_s: float) -> list[Counted]:
@@ -167,3 +162,9 @@ def _read_examples(connection: Connection) -> list[Example]:
     columns = (ROW, c.at_s, c.service, c.metric, c.version, c.value, c.reason, c.prompt, c.seed)
     query = select(*columns).where(c.day == newest_day).order_by(c.value, c.at_s.desc()).limit(MOST_EXAMPLES)
     return [Example._make(row) for row in connection.execute(query)]
+
+
+def _read_events(connection: Connection, since_s: float) -> list[Told]:
+    c = EVENTS.c
+    query = select(c.at_s, c.code, c.subject, c.message).where(c.at_s >= since_s, c.code.startswith("monitor."))
+    return [Told._make(row) for row in connection.execute(query.order_by(c.at_s.desc()).limit(MOST_EVENTS))]
