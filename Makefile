@@ -20,8 +20,8 @@ help: ## print this list
 install: $(INSTALLED) ## create .venv with everything that demo, tests and checks need
 
 # Debian's packages that tests and benchmarks are about; where they can't be installed, the tests that need one say so and are skipped.
-SYSTEM_PACKAGES := tesseract-ocr haproxy wrk chromium postgresql
-SYSTEM_COMMANDS := tesseract haproxy wrk chromium initdb
+SYSTEM_PACKAGES := tesseract-ocr haproxy wrk chromium postgresql prometheus
+SYSTEM_COMMANDS := tesseract haproxy wrk chromium initdb promtool
 system:
 	@for command in $(SYSTEM_COMMANDS); do PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$command >/dev/null || missing=1; done; \
 	 if [ -n "$$missing" ]; then \
@@ -91,7 +91,8 @@ bench-web: $(INSTALLED) ## the rollout page beside one made with plotly.js: size
 bench-store: $(INSTALLED) ## the stores on SQLite and PostgreSQL (a few minutes)
 	$(BIN)/python -m benchmarks.store
 
-docs: $(INSTALLED) ## build the documentation into site/; warnings are errors
+docs: $(INSTALLED) ## write the reference tables, build the documentation into site/; warnings are errors
+	$(BIN)/python docs/generate/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 ui-shots: $(INSTALLED) ## the pictures that README and docs show

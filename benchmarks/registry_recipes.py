@@ -38,6 +38,7 @@ RECIPES: Final = (
     "onnx-int8-dynamic",
     "onnx-int8-static",
     "openvino-bf16",
+    "openvino-int8",
 )
 SAMPLING: Final = ("steps=4", "scheduler=unipc+steps=4", "onnx-int8-dynamic+steps=4")
 DEFAULTS: Final = {

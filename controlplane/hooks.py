@@ -4,21 +4,18 @@ A receiver may get a call twice when its answer was lost; the idempotency key te
 """
 
 import hashlib
-import hmac
-import ipaddress
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, select, update
 
 from contracts.clock import Clock
 from contracts.errors import InvalidInput
+from controlplane.notify.egress import Address, is_near_literal, is_public, post, signed_headers, without_secrets
 from controlplane.store.telemetry_database import open_database, reading, upsert
 
 SCHEMA = MetaData()
@@ -37,7 +34,6 @@ CALLS = Table(
 SECRET_VARIABLE = "ROOST_HOOK_SECRET"  # noqa: S105 - the name of the variable, not a secret
 MOST_ATTEMPTS = 12
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 3600.0
-TIMEOUT_S = 5.0
 LEAST_SECRET = 16
 
 
@@ -88,7 +84,7 @@ class Hooks:
                 connection.execute(update(CALLS).where(CALLS.c.key == call["key"]).values(values))
             if problem:
                 end = "given up" if attempts >= MOST_ATTEMPTS else f"tried again in {wait_s:.0f} s"
-                problems.append(f"hook {_shown(call['url'])}: {problem}; {end}")
+                problems.append(f"hook {without_secrets(call['url'])}: {problem}; {end}")
         return problems
 
     def waiting(self) -> int:
@@ -101,27 +97,12 @@ class Hooks:
 
     def _send(self, key: str, url: str, body: str) -> str:
         """Call once; return why it was not taken, "" when it was."""
-        stamp = f"{self._clock.now_s():.0f}"
-        headers = {
-            "content-type": "application/json",
-            "idempotency-key": key,
-            "x-roost-timestamp": stamp,
-            "x-roost-signature": f"v1={sign(self._secret, stamp, body)}",
-        }
         try:
-            target, extra, extensions = _pinned(url)
-            with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-                answer = client.post(target, content=body.encode(), headers=headers | extra, extensions=extensions)
+            check_url(url)
         except InvalidInput as error:
             return error.message
-        except (httpx.HTTPError, OSError) as error:
-            return f"no answer ({type(error).__name__})"
-        return "" if answer.is_success else f"answered {answer.status_code}"
-
-
-def sign(secret: bytes, timestamp: str, body: str) -> str:
-    """Return the HMAC-SHA256 of ``timestamp.body``, hexadecimal; a receiver computes the same and compares."""
-    return hmac.new(secret, f"{timestamp}.{body}".encode(), hashlib.sha256).hexdigest()
+        headers = signed_headers(self._secret, key=key, at_s=self._clock.now_s(), body=body)
+        return post(url, body.encode(), headers, _may_reach)
 
 
 def read_secret(file: Path | None) -> bytes:
@@ -152,40 +133,12 @@ def check_url(url: str) -> None:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidInput(f"hook: {_shown(url)!r} is not a web address", hint="write https://HOST/PATH")
+        raise InvalidInput(f"hook: {without_secrets(url)!r} is not a web address", hint="write https://HOST/PATH")
     if parts.username or parts.password:
         raise InvalidInput("hook: the address holds a name or password", hint="calls are signed instead")
-    if parts.scheme == "http" and not _is_near_literal(parts.hostname):
+    if parts.scheme == "http" and not is_near_literal(parts.hostname):
         raise InvalidInput("hook: plain http leaves this network", hint="write https://")
 
 
-def _pinned(url: str) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Return the address with its host resolved once and checked, so that what was checked is what is called."""
-    check_url(url)
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if _is_near_literal(host):
-        return url, {}, {}
-    port = parts.port or 443
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [ipaddress.ip_address(str(row[4][0]).partition("%")[0]) for row in found]
-    if not addresses or not all(address.is_global for address in addresses):
-        raise InvalidInput("its name resolves to an address of this network; write the address itself to mean it")
-    chosen = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
-    target = parts._replace(netloc=f"{chosen}:{port}").geturl()
-    return target, {"host": parts.netloc}, {"sni_hostname": host}
-
-
-def _is_near_literal(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
-
-
-def _shown(url: str) -> str:
-    """Return an address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def _may_reach(host: str, address: Address) -> bool:
+    return is_public(address) or is_near_literal(host)

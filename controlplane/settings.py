@@ -80,3 +80,13 @@ class Settings:
     def logs(self) -> Path:
         """Logs of gateway and workers."""
         return self.home / "logs"
+
+    @property
+    def server_file(self) -> Path:
+        """Where the control plane listens, and its process; there while it runs."""
+        return self.home / "server.json"
+
+    @property
+    def cli_token(self) -> Path:
+        """The first admin token, for commands on this machine; its owner alone may read it."""
+        return self.home / "keys" / "cli-token"

@@ -147,9 +147,10 @@ class MlflowCatalogue:
         if not 1 <= size <= PAGE:
             raise InvalidInput(f"size: a page can't hold {size} versions", hint=f"give a number from 1 to {PAGE}")
         found, following = self._store.search(model, tags or {}, page=page, size=size)
-        aliases = {name: self._aliases_by_number(name) for name in {version.name for version in found}}
-        for version in found:
-            version.aliases = aliases[version.name].get(int(version.version), [])
+        if not self._store.tells_aliases:
+            aliases = {name: self._aliases_by_number(name) for name in {version.name for version in found}}
+            for version in found:
+                version.aliases = aliases[version.name].get(int(version.version), [])
         return VersionPage(
             versions=tuple(read_record(version) for version in found if is_ours(version)),
             foreign=tuple(read_foreign(version) for version in found if not is_ours(version)),

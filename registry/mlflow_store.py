@@ -15,6 +15,7 @@ from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from contracts.ids import VersionId, VersionRef
 from registry.catalogue import VersionState
 from registry.mlflow_records import STATE_TAG, VALIDATION, VALIDATION_TAG, is_ours, translate_refusal
+from registry.mlflow_tables import MlflowTables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,6 +36,12 @@ class MlflowStore:
     def __init__(self, tracking_uri: str, *, artifacts: Path, downloads: Path) -> None:
         self.client, self._uri = _connect(tracking_uri), tracking_uri
         self.artifacts, self._downloads = artifacts, downloads
+        self._tables: MlflowTables | None = None
+
+    @property
+    def tells_aliases(self) -> bool:
+        """Whether what a search finds comes with its aliases; MLflow's client leaves them out."""
+        return self._open_tables() is not None
 
     def find(self, reference: VersionRef) -> Any:
         """Return MLflow's model version, ours or not.
@@ -64,6 +71,9 @@ class MlflowStore:
 
         parts = [f"name = '{_quotable(model, 'model')}'"] if model is not None else []
         parts += [f"tag.`{_quotable(key, 'tag')}` = '{_quotable(value, key)}'" for key, value in tags.items()]
+        tables = self._open_tables()
+        if tables is not None:
+            return tables.search(model, tags, page=page, size=size)
         order = ["version_number DESC"] if model is not None else ["creation_timestamp DESC"]
         try:
             found = self.client.search_model_versions(
@@ -189,6 +199,12 @@ class MlflowStore:
         except MlflowException:
             raise NotFound(f"run {run_id!r} is not in MLflow", hint="copy its id from MLflow's page of runs") from None
         return f"{root}/{path}" if path else str(root)
+
+    def _open_tables(self) -> MlflowTables | None:
+        """Look for the tables until they are there: a new store has none before its first use."""
+        if self._tables is None:
+            self._tables = MlflowTables.open(self._uri)
+        return self._tables
 
 
 def local_path(location: str) -> Path | None:

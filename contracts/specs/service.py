@@ -139,6 +139,24 @@ class ForcedVersions(Frozen):
     tokens: Annotated[tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...], Field(min_length=1)]
 
 
+class Approval(Frozen):
+    """Who has to agree before a rollout goes on against, or without, the evidence.
+
+    With ``four_eyes`` a step, a promotion, an override or a forced start by hand needs an approver who neither
+    registered the challenger nor started its rollout; what the gates prove by themselves needs nobody.
+    """
+
+    four_eyes: bool = False
+
+
+class AliasPolicy(StrEnum):
+    """What happens when somebody else moves the ``champion`` alias in MLflow: taken back, followed, or only told."""
+
+    REVERT = "revert"
+    ADOPT = "adopt"
+    TELL = "tell"
+
+
 class ServiceSpec(Frozen):
     """A service as written in YAML; see the reference page of each part for its keys."""
 
@@ -155,7 +173,9 @@ class ServiceSpec(Frozen):
     post_checks: tuple[Name, ...] = ()
     force: ForcedVersions | None = None
     monitors: dict[Name, MonitorSpec] = Field(default_factory=dict)
+    aliases: AliasPolicy = AliasPolicy.REVERT
     rollout: RolloutSpec = RolloutSpec()
+    approval: Approval = Approval()
 
     @model_validator(mode="after")
     def _references_exist(self) -> "ServiceSpec":

@@ -68,11 +68,13 @@ class FaultDrill(Frozen):
     """Faults that a worker makes on purpose, to drill a rollback or to show one.
 
     ``memory_headroom_bytes``: the process may grow only by so much after the model is loaded (a real limit of the
-    operating system), so large pictures run out of memory. ``stale_prompts_after``: after that many pictures every
-    second one is drawn from the prompt before, as a cache with colliding keys would.
+    operating system), so large pictures run out of memory. ``leaked_bytes``: every picture leaves so much memory
+    behind, so that with a headroom all pictures run out of it in the end. ``stale_prompts_after``: after that many
+    pictures every second one is drawn from the prompt before, as a cache with colliding keys would.
     """
 
     memory_headroom_bytes: ByteSize | None = None
+    leaked_bytes: ByteSize | None = None
     stale_prompts_after: Annotated[int, Field(ge=0)] | None = None
 
 

@@ -1,11 +1,13 @@
 """``roost decision``: read the ledger and check that nobody changed it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contracts.errors import NotFound
+from controlplane.cli.output import print_json, print_rows
+from controlplane.cli.session import Session, remote
 
 if TYPE_CHECKING:
     from controlplane.settings import Settings
@@ -14,9 +16,28 @@ app = typer.Typer(help="Read and verify the decision ledger.", no_args_is_help=T
 Home = Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")]
 
 
-@app.callback()
-def root() -> None:
-    """Read and verify the decision ledger."""
+@app.command("list")
+@remote
+def list_(
+    session: Session,
+    rollout: Annotated[str | None, typer.Option(help="Only this rollout's.")] = None,
+    at_most: Annotated[int, typer.Option(min=1, max=100_000, help="How many, counted from the end.")] = 50,
+) -> None:
+    """List decisions, the newest first."""
+    found = list(session.api.items("/decisions", at_most=at_most, subject=rollout))
+    if session.as_json:
+        print_json(found)
+        return
+    columns = ("DECISION", "AT", "ROLLOUT", "PHASE", "WEIGHT", "CODE", "SENTENCE")
+    empty = "no decisions yet; the first rollout brings them"
+    print_rows(columns, [_row(entry) for entry in found], shrinks="SENTENCE", empty=empty)
+
+
+@app.command()
+@remote
+def show(session: Session, sequence: Annotated[int, typer.Argument(min=0, help="The decision's number.")]) -> None:
+    """Show one decision: what was seen, what was decided, and the policy and code that it was decided by."""
+    print_json(session.api.get(f"/decisions/{sequence}"))
 
 
 @app.command()
@@ -34,6 +55,22 @@ def verify(home: Home = Path(".roost")) -> None:
         raise NotFound(f"there is no ledger at {settings.ledger}", hint="name the folder with --home")
     for line in lines:
         typer.echo(line)
+
+
+def _row(entry: dict[str, Any]) -> list[str]:
+    from contracts.units import format_fraction
+    from controlplane.cli.rollout_tell import tell_moment
+
+    told = entry["decision"]
+    return [
+        str(entry["sequence"]),
+        tell_moment(entry["at_s"]),
+        entry["rollout_id"],
+        told["phase"],
+        format_fraction(told["weight"]),
+        told["reason"],
+        told["sentence"],
+    ]
 
 
 def _verify_database(settings: "Settings") -> list[str]:

@@ -7,9 +7,12 @@ import typer
 
 from contracts.errors import RoostError
 from controlplane.cli import (
+    config,
     decision,
     demo,
     drift,
+    explain,
+    fleet,
     job,
     model,
     optimize,
@@ -17,10 +20,14 @@ from controlplane.cli import (
     report,
     review,
     rollout,
+    service,
+    slo,
     spec,
+    token,
     traffic,
     tune,
     ui,
+    up,
 )
 from controlplane.cli import eval as eval_
 
@@ -44,7 +51,15 @@ app.command("traffic")(traffic.traffic)
 app.add_typer(drift.app, name="drift")
 app.add_typer(review.app, name="review")
 app.add_typer(report.app, name="report")
+app.add_typer(service.app, name="service")
+app.add_typer(slo.app, name="slo")
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(token.app, name="token")
+app.add_typer(config.app, name="config")
 app.command()(ui.ui)
+up.add_commands(app)
+app.command()(explain.explain)
+app.command("help")(explain.help_)
 
 
 def _print_version(wanted: bool) -> None:

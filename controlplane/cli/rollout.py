@@ -1,4 +1,4 @@
-"""``roost rollout``: what a policy promises, what it does on traffic that never was, and on traffic that was."""
+"""``roost rollout``: start, watch and steer rollouts; plan, simulate and replay them."""
 
 import math
 from dataclasses import asdict
@@ -9,6 +9,7 @@ import typer
 
 from contracts.errors import NotFound
 from contracts.units import format_duration, format_fraction, parse_duration_s
+from controlplane.cli import rollout_act, rollout_watch
 from controlplane.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from controlplane.rehearsal.trial import Share, Trial
     from rollout.plan import Plan
 
-app = typer.Typer(help="Plan a rollout, simulate it, or decide a recorded one again.", no_args_is_help=True)
+app = typer.Typer(help="Start rollouts and watch them; plan, simulate and replay.", no_args_is_help=True)
+rollout_act.add_commands(app)
+rollout_watch.add_commands(app)
 Spec = Annotated[Path, typer.Argument(help="The service spec.")]
 Rate = Annotated[float, typer.Option(help="The service's requests per second.")]
 Runs = Annotated[int, typer.Option(min=20, max=10_000, help="Simulated rollouts of each case.")]

@@ -17,7 +17,7 @@ def validate(file: Annotated[str, typer.Argument(help="A service spec in YAML; -
     """Check a service spec; every mistake is told at once. Exit status 6 when it has any."""
     from contracts.specs.loading import load_service_spec
 
-    spec = load_service_spec(_read(file), subject=file)
+    spec = load_service_spec(read_file(file), subject=file)
     gates = ", ".join(spec.objectives())
     typer.echo(f"{file}: service {spec.service} of model {spec.model} is valid; objectives: {gates}")
 
@@ -30,7 +30,35 @@ def schema(document: Annotated[str, typer.Argument(help="Which document.")] = "s
     typer.echo(json.dumps(export_schema(document), indent=2))
 
 
-def _read(file: str) -> str:
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A service spec in YAML.")],
+    after: Annotated[str, typer.Argument(help="Another; - reads standard input.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")] = False,
+) -> None:
+    """Show what differs between two specs, value by value, defaults filled in; exit status 1 when anything does."""
+    from contracts.specs.loading import load_service_spec
+    from controlplane.cli.output import print_json, print_rows
+    from controlplane.desks.diff import compare_documents
+
+    one, other = (load_service_spec(read_file(file), subject=file).model_dump(mode="json") for file in (before, after))
+    changes = compare_documents(one, other)
+    if as_json:
+        print_json([{"path": change.path, "before": change.before, "after": change.after} for change in changes])
+    else:
+        rows = [[change.path, json.dumps(change.before), json.dumps(change.after)] for change in changes]
+        print_rows(("PATH", "BEFORE", "AFTER"), rows, shrinks="BEFORE", empty="nothing differs")
+    if changes:
+        raise typer.Exit(1)
+
+
+def read_file(file: str) -> str:
+    """Return a spec's text, from a file or from standard input.
+
+    Raises:
+        InvalidInput: when there is no such file, or it is no text.
+    """
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,21 +1,62 @@
 """The demo's story as data: who is champion, who challenges, and how each rollout must end."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
-from rollout.phases import Phase
 
 SPEC = Path(__file__).with_name("service.yaml")
+FASTER = "faster"
+"""Stands for the version that the demo builds itself from the first champion, by a recipe."""
+
+
+class Fate(StrEnum):
+    """What becomes of a challenger."""
+
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled back"
+    REVERTED = "reverted"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a case ends.
+
+    ``by`` names the gate that proved harm. ``held``: on the way the share was held because both versions burned.
+    """
+
+    fate: Fate
+    by: str = ""
+    held: bool = False
+
+    def __str__(self) -> str:
+        words = f"{self.fate.value} by {self.by}" if self.by else self.fate.value
+        return f"held, then {words}" if self.held else words
+
+    def meets(self, expected: "Ending") -> bool:
+        """Tell whether it is as expected; a hold that nobody expected is no fault of the rollout."""
+        return (self.fate, self.by) == (expected.fate, expected.by) and self.held >= expected.held
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One rollout: the demo version that challenges, and the phase that it must end in."""
+    """One rollout: the demo version that challenges, how it must end, and the lesson of it.
+
+    ``force`` insists on what golden prompts refused. With ``outage`` all workers stop answering for a while once the
+    challenger has traffic. With ``bounded`` no more bad answers may be served than the harm budget allows.
+    """
 
     version: str
-    expected: Phase
+    expected: Ending
+    lesson: str
+    force: bool = False
+    outage: bool = False
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +73,14 @@ class Scenario:
 
 DEFAULT_SCENARIO = Scenario(
     champion="good",
-    cases=(Case("distilled", Phase.PROMOTED), Case("swapped-rows", Phase.ROLLED_BACK)),
+    cases=(
+        Case("swapped-rows", Ending(Fate.ROLLED_BACK, "text"), "status 200, sharp digits, the wrong ones"),
+        Case("black", Ending(Fate.REFUSED), "black pictures: its golden prompts refuse it"),
+        Case("black", Ending(Fate.ROLLED_BACK, "text"), "... and when a person insists", force=True, bounded=True),
+        Case("many-steps", Ending(Fate.ROLLED_BACK, "latency"), "the same pictures, six times slower"),
+        Case(FASTER, Ending(Fate.PROMOTED), "int8, built meanwhile: as good, several times faster"),
+        Case("leaky", Ending(Fate.ROLLED_BACK, "availability"), "runs out of memory; the champion answers instead"),
+        Case("wears-out", Ending(Fate.REVERTED, "text"), "degrades only after its promotion, in its bake"),
+        Case("distilled", Ending(Fate.PROMOTED, held=True), "an outage hits both versions", outage=True),
+    ),
 )

@@ -1,10 +1,9 @@
 """How the demo looks: a live view in a terminal, plain lines elsewhere, a table at the end."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -13,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.events import Event
+from contracts.ids import VersionId
 from contracts.units import format_duration, format_fraction
-from rollout.machine import Decision
+from controlplane.demo.scenario import Case, Ending
+from controlplane.demo.served import Served
 from rollout.phases import Phase
 from rollout.policy import GateFamily
-from rollout.verdicts import Outcome, Verdict, shorten
+from rollout.verdicts import Outcome, shorten
 
 PHASE_STYLE = {Phase.PROMOTED: "bold green", Phase.ROLLED_BACK: "bold red", Phase.ROLLING_BACK: "red"}
 OUTCOME_MARK = {
@@ -31,33 +32,37 @@ SHOWN_CHANGE = 0.05
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How one rollout of the demo ended; ``wrong`` says of each picture found wrong what it shows."""
+class Result:
+    """How one case of the demo ended, and what its users got; ``allowed`` bad answers, where the case bounds them."""
 
-    title: str
-    expected: Phase
-    seen: Phase
+    case: Case
+    version: VersionId
+    seen: Ending
     why: str
     duration_s: float
-    requests: int
-    wrong: tuple[str, ...]
+    served: Served
+    allowed: float | None = None
 
     @property
     def as_expected(self) -> bool:
-        """Tell whether it ended as the scenario says."""
-        return self.seen is self.expected
+        """Tell whether it ended as the scenario says, within what it may cost."""
+        return self.seen.meets(self.case.expected) and (self.allowed is None or self.served.bad <= self.allowed)
 
 
 @dataclass
 class Scene:
-    """What is on show now: the rollout's title, its last decision, what its users saw."""
+    """What is on show now: the rollout's title, its last decision as it is in the ledger, what its users saw.
+
+    ``aside`` is what goes on beside the rollout.
+    """
 
     title: str
     start_s: float
-    decision: Decision | None = None
+    decision: Mapping[str, Any] | None = None
     now_s: float = 0.0
     rate: float = 0.0
     answered: dict[str, int] = field(default_factory=dict)
+    aside: str = ""
 
 
 class Stage(Protocol):
@@ -120,13 +125,13 @@ class PlainStage:
         decision = scene.decision
         if decision is None:
             return
-        outcomes = tuple(verdict.outcome for verdict in decision.verdicts)
-        now = (scene.title, decision.state.phase, round(decision.weight / SHOWN_CHANGE), outcomes)
+        outcomes = tuple(verdict["outcome"] for verdict in decision["verdicts"])
+        now = (scene.title, decision["phase"], round(decision["weight"] / SHOWN_CHANGE), outcomes, decision["reason"])
         if now != self._last:
             self._last = now
             age = format_duration(round(scene.now_s - scene.start_s))
-            share = format_fraction(decision.weight, 2)
-            self.say(f"  {age:>6}  {decision.state.phase.value:<12} {share:>6}  {decision.reason.sentence}")
+            share = format_fraction(decision["weight"], 2)
+            self.say(f"  {age:>6}  {decision['phase']:<12} {share:>6}  {decision['sentence']}")
 
     def tell(self, event: Event) -> None:
         """Print nothing: the decision's own line says the same."""
@@ -141,8 +146,8 @@ def draw_scene(scene: Scene) -> RenderableType:
     decision = scene.decision
     if decision is None:
         return Text(scene.title)
-    phase = decision.state.phase
-    filled = round(decision.weight * BAR_CELLS)
+    phase, weight = Phase(decision["phase"]), float(decision["weight"])
+    filled = round(weight * BAR_CELLS)
     bar = Text("█" * filled, "cyan") + Text("░" * (BAR_CELLS - filled), "dim")
     answered = ", ".join(f"{version}: {count}" for version, count in sorted(scene.answered.items()))
     age = format_duration(round(scene.now_s - scene.start_s))
@@ -152,14 +157,15 @@ def draw_scene(scene: Scene) -> RenderableType:
         (phase.value, PHASE_STYLE.get(phase, "cyan")),
         f"   {age}   {scene.rate:.1f} requests/s",
     )
-    share = Text.assemble("share  ", bar, f"  {format_fraction(decision.weight, 2)}")
+    share = Text.assemble("share  ", bar, f"  {format_fraction(weight, 2)}")
     lines: list[RenderableType] = [head, share, Text(f"answers  {answered}", "dim")]
-    if decision.verdicts:
-        lines.append(draw_verdicts(decision.verdicts))
-    return Group(*lines, Text(decision.reason.sentence, "italic"))
+    if decision["verdicts"]:
+        lines.append(draw_verdicts(decision["verdicts"]))
+    lines.append(Text(decision["sentence"], "italic"))
+    return Group(*lines, Text(scene.aside, "dim")) if scene.aside else Group(*lines)
 
 
-def draw_verdicts(verdicts: Sequence[Verdict]) -> Table:
+def draw_verdicts(verdicts: Sequence[Mapping[str, Any]]) -> Table:
     """Draw one row per gate: value, limit and number together, evidence beside what is needed."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("gate", "value", "limit", "n"):
@@ -167,50 +173,65 @@ def draw_verdicts(verdicts: Sequence[Verdict]) -> Table:
     for column in ("evidence of harm", "evidence of safety", "verdict"):
         table.add_column(column)
     for verdict in verdicts:
+        family = GateFamily(verdict["family"])
         table.add_row(
-            verdict.gate,
-            _measure(verdict, verdict.value),
-            _measure(verdict, verdict.limit),
-            str(verdict.n),
-            f"{shorten(verdict.evidence)} of {shorten(verdict.needed)}",
-            "–"
-            if math.isnan(verdict.safe_needed)
-            else f"{shorten(verdict.safe_evidence)} of {shorten(verdict.safe_needed)}",
-            OUTCOME_MARK[verdict.outcome],
+            str(verdict["gate"]),
+            _measure(family, verdict["value"]),
+            _measure(family, verdict["limit"]),
+            str(verdict["n"]),
+            _evidence(verdict["evidence"], verdict["needed"]),
+            _evidence(verdict["safe_evidence"], verdict["safe_needed"]),
+            OUTCOME_MARK[Outcome(verdict["outcome"])],
         )
     return table
 
 
-def _measure(verdict: Verdict, number: float) -> str:
+def _measure(family: GateFamily, number: float | None) -> str:
     """Return a number in the gate's own measure: a rate, a ratio of rates or a mean score."""
-    if math.isnan(number):
+    if number is None:
         return "–"
-    if verdict.family is GateFamily.RELATIVE:
+    if family is GateFamily.RELATIVE:
         return f"{number:.3g}×"
-    return format_fraction(number) if verdict.family is GateFamily.BURN else f"{number:.3g}"
+    return format_fraction(number) if family is GateFamily.BURN else f"{number:.3g}"
 
 
-def draw_endings(endings: Sequence[Ending]) -> RenderableType:
+def _evidence(found: float | None, needed: float | None) -> str:
+    return "–" if found is None or needed is None else f"{shorten(found)} of {shorten(needed)}"
+
+
+def draw_results(results: Sequence[Result]) -> RenderableType:
     """Draw the table that the demo ends with, and why each rollout ended as it did."""
     table = Table(title="How the rollouts ended", title_style="bold", title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for column in ("rollout", "expected", "seen"):
+    for column in ("case", "expected", "seen"):
         table.add_column(column + "  ", no_wrap=True)
-    for column in ("time", "answers", "wrong"):
+    for column in ("answers", "bad served", "time"):
         table.add_column("  " + column, justify="right", no_wrap=True)
-    for ending in endings:
-        style = "green" if ending.as_expected else "bold red"
+    for result in results:
         table.add_row(
-            ending.title,
-            ending.expected.value,
-            Text(ending.seen.value, style),
-            format_duration(round(ending.duration_s)),
-            str(ending.requests),
-            str(len(ending.wrong)),
+            _title(result),
+            str(result.case.expected),
+            Text(str(result.seen), "green" if result.as_expected else "bold red"),
+            str(result.served.answers),
+            str(result.served.bad),
+            format_duration(round(result.duration_s)),
         )
-    caption = "answers: pictures by the challenger; wrong: those that were read and show other digits than asked"
-    return Group(table, Text(caption, "dim"), *(_reason(ending) for ending in endings))
+    caption = (
+        "answers: pictures by the challenger; bad served: its wrong or slow ones, and requests that got no picture"
+    )
+    return Group(table, Text(caption, "dim"), *(_reason(result) for result in results))
 
 
-def _reason(ending: Ending) -> Text:
-    example = f" (one picture: {ending.wrong[0]})" if ending.wrong and ending.seen is not Phase.PROMOTED else ""
-    return Text.assemble((f"{ending.title}: ", "bold"), ending.why, example)
+def _title(result: Result) -> str:
+    return f"{result.case.version}, forced" if result.case.force else result.case.version
+
+
+def _reason(result: Result) -> Text:
+    served, notes = result.served, []
+    if served.wrong and result.seen.by:
+        notes.append(f"one picture: {served.wrong[0]}")
+    if served.rescued:
+        notes.append(f"{served.rescued} requests were answered by the champion instead")
+    if result.allowed is not None:
+        notes.append(f"{served.bad} bad answers, the harm budget allows {result.allowed:.0f} in that time")
+    told = f" ({'; '.join(notes)})" if notes else ""
+    return Text.assemble((f"{_title(result)}: ", "bold"), f"{result.case.lesson}. ", result.why, told)

@@ -1,20 +1,23 @@
-"""The demo's users: prompts for price tags, sent from a thread of their own."""
+"""The demo's users: prompts for price tags, sent from a thread of their own; most at random, some in bursts."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from contracts.rng import Rng, SeededRng
 from evaluation.price_tags.grammar import sample_prompts
-from serving.traffic.arrivals import Arrivals
+from serving.traffic.arrivals import Arrivals, Pattern
 from serving.traffic.sending import TrafficPlan, send_traffic
 from serving.traffic.totals import TrafficTotals
 
 PROMPTS = 2000
 MOST_IN_FLIGHT = 256
+USERS = 400
+BURSTY_SHARE = 0.3
+"""The part of the traffic that comes in bursts: every six seconds, for two, at three times its rate."""
+BURST_PERIOD_S = 6.0
+BURST_FACTOR = 3.0
 
 
 def draw_prompts(seed: int) -> list[str]:
@@ -22,25 +25,60 @@ def draw_prompts(seed: int) -> list[str]:
     return sample_prompts(PROMPTS, np.random.default_rng(seed))
 
 
-@contextmanager
-def live_traffic(url: str, service: str, rate: float, *, users: int, seed: int) -> Iterator[TrafficTotals]:
-    """Send requests while the block runs; yields what users have seen so far."""
-    prompts = draw_prompts(seed)
+class LiveTraffic:
+    """Users who ask until they are stopped; ``totals`` is what they have seen so far."""
 
-    def choose(rng: Rng) -> str:
-        return prompts[rng.integer(len(prompts))]
+    def __init__(self, url: str, service: str, *, seed: int) -> None:
+        self.totals = TrafficTotals()
+        self.rate = 0.0
+        self._url, self._service, self._seed = url, service, seed
+        self._prompts = draw_prompts(seed)
+        self._crowd: _Crowd | None = None
 
-    plan = TrafficPlan(url, service, Arrivals(rate=rate), choose, users, most_in_flight=MOST_IN_FLIGHT)
-    totals, loop, stop = TrafficTotals(), asyncio.new_event_loop(), asyncio.Event()
+    def ask(self, rate: float) -> None:
+        """Let users send so many requests a second from now on."""
+        self.stop()
+        self.rate, self._seed = rate, self._seed + 1
+        steady = Arrivals(rate=rate * (1 - BURSTY_SHARE))
+        bursts = Arrivals(
+            rate=rate * BURSTY_SHARE, pattern=Pattern.BURSTY, period=BURST_PERIOD_S, burst_factor=BURST_FACTOR
+        )
+        plans = tuple(
+            TrafficPlan(self._url, self._service, arrivals, self._choose, USERS, most_in_flight=MOST_IN_FLIGHT)
+            for arrivals in (steady, bursts)
+        )
+        self._crowd = _Crowd(plans, self.totals, self._seed)
 
-    def serve() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(send_traffic(plan, totals, SeededRng(seed), stop))
+    def stop(self) -> None:
+        """Let them finish what they have asked for, and send nothing more."""
+        if self._crowd is not None:
+            self._crowd.stop()
+            self._crowd = None
 
-    thread = threading.Thread(target=serve, name="traffic", daemon=True)
-    thread.start()
-    try:
-        yield totals
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+    def _choose(self, rng: Rng) -> str:
+        return self._prompts[rng.integer(len(self._prompts))]
+
+
+class _Crowd:
+    """Requests on their way in a thread, by one plan or several at once."""
+
+    def __init__(self, plans: tuple[TrafficPlan, ...], totals: TrafficTotals, seed: int) -> None:
+        self._plans, self._totals, self._seed = plans, totals, seed
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._send())
+
+    async def _send(self) -> None:
+        senders = (
+            send_traffic(plan, self._totals, SeededRng(self._seed + number), self._stop)
+            for number, plan in enumerate(self._plans)
+        )
+        await asyncio.gather(*senders)

@@ -10,6 +10,7 @@ from contracts.events import Event
 from contracts.ids import CHAMPION, PREVIOUS, VersionId, VersionRef
 from contracts.specs.service import ServiceSpec
 from contracts.wire.capacity import ServingPlan
+from contracts.wire.routing import Endpoint
 from contracts.wire.worker import GenerateRequest, WorkerSpec, WorkerState
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from registry.catalogue import Catalogue
@@ -153,20 +154,33 @@ def worker_spec(catalogue: Catalogue, version: VersionId) -> WorkerSpec:
 
 
 def warm_up(fleet: Fleet, version: VersionId, prompts: tuple[str, ...]) -> None:
-    """Let every worker of a version draw the prompts, so that first-request costs are paid before users come.
+    """Let every worker of a version draw the prompts; see ``warm_replica``."""
+    for endpoint in fleet.observe().endpoints(version):
+        warm_replica(version, endpoint, prompts)
+
+
+def warm_replica(version: VersionId, endpoint: Endpoint, prompts: tuple[str, ...]) -> None:
+    """Let one worker draw the prompts, so that first-request costs are paid before users come.
+
+    A worker that takes tensors draws nothing: it has warmed up when it loaded.
 
     Raises:
         Unavailable: when a worker doesn't answer.
         RoostError: when it can't draw.
     """
-    for endpoint in fleet.observe().endpoints(version):
-        for seed, prompt in enumerate(prompts):
-            request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
-            try:
-                answer = httpx.post(
-                    f"{endpoint.url}/generate", content=request, timeout=WARM_UP_TIMEOUT_S, trust_env=False
-                )
-            except httpx.HTTPError as error:
-                raise Unavailable(f"{version} did not answer a warm-up prompt: {error}") from None
-            if answer.status_code != 200:
-                raise RoostError(f"{version} can't draw a warm-up prompt: {answer.text[:200]}")
+    for seed, prompt in enumerate(prompts):
+        request = GenerateRequest(prompt=prompt, seed=seed).model_dump_json(exclude_none=True)
+        try:
+            answer = httpx.post(f"{endpoint.url}/generate", content=request, timeout=WARM_UP_TIMEOUT_S, trust_env=False)
+            if answer.status_code != httpx.codes.OK and _takes_tensors(endpoint):
+                return
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{version} did not answer a warm-up prompt: {error}") from None
+        if answer.status_code != httpx.codes.OK:
+            raise RoostError(f"{version} can't draw a warm-up prompt: {answer.text[:200]}")
+
+
+def _takes_tensors(endpoint: Endpoint) -> bool:
+    return (
+        httpx.get(f"{endpoint.url}/metadata", timeout=WARM_UP_TIMEOUT_S, trust_env=False).status_code == httpx.codes.OK
+    )

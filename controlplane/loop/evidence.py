@@ -37,10 +37,35 @@ class Judged:
     digest: str = ""
 
 
-class EvidenceDesk:
-    """Sorts the telemetry of one service: keeps its request rate, and when it was last heard of."""
+class Flow:
+    """How much of one service's traffic arrives, and when it was last heard of."""
 
-    def __init__(self, spec: ServiceSpec, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, request_rate: float = 0.0, newest_s: float | None = None) -> None:
+        self.newest_s = newest_s
+        self._rate = request_rate
+        self._known = 1.0 if request_rate else 0.0
+
+    @property
+    def request_rate(self) -> float:
+        """Requests per second over the last ten seconds or so, over what there was of them at the beginning."""
+        return self._rate / self._known if self._known else 0.0
+
+    def note(self, service: str, batches: Sequence[TelemetryBatch]) -> None:
+        """Take one pull's batches in."""
+        for batch in batches:
+            seconds = batch.end_s - batch.start_s
+            self.newest_s = max(batch.end_s, self.newest_s or batch.end_s)
+            if seconds > 0:
+                requests = sum(row.total for row in batch.requests if row.service == service)
+                kept = math.exp(-seconds / RATE_MEMORY_S)
+                self._rate = kept * self._rate + (1 - kept) * requests / seconds
+                self._known = kept * self._known + (1 - kept)
+
+
+class EvidenceDesk:
+    """Sorts the telemetry of one service by one revision of its spec."""
+
+    def __init__(self, spec: ServiceSpec, scorers: Mapping[str, Scorer], flow: Flow | None = None) -> None:
         self._spec = spec
         self._objectives = spec.objectives()
         missing = sorted(
@@ -50,8 +75,17 @@ class EvidenceDesk:
             known = ", ".join(sorted(scorers)) or "none"
             raise InvalidInput(f"slos: there is no scorer called {missing[0]!r}", hint=f"scorers: {known}")
         self._scorers = scorers
-        self.newest_s: float | None = None
-        self.request_rate = 0.0
+        self._flow = flow or Flow()
+
+    @property
+    def newest_s(self) -> float | None:
+        """When the newest telemetry ended."""
+        return self._flow.newest_s
+
+    @property
+    def request_rate(self) -> float:
+        """The service's requests per second."""
+        return self._flow.request_rate
 
     def sort(
         self,
@@ -62,14 +96,40 @@ class EvidenceDesk:
         *,
         since_s: float = -math.inf,
     ) -> tuple[Evidence, list[Judged]]:
-        """Return the evidence in a reply, and every judged output for those who want to look.
+        """Return the evidence in a reply, and every judged output for those who want to look."""
+        self._flow.note(self._spec.service, reply.batches)
+        judged = self.judge([sample for sample in reply.samples if sample.at_s >= since_s])
+        return self.arrange(reply.batches, judged, rollout_id, champion, challenger, since_s=since_s), judged
+
+    def judge(self, samples: Sequence[SampledOutput]) -> list[Judged]:
+        """Return this service's outputs with a score for each objective; a scorer that fails leaves them unscored."""
+        mine = [sample for sample in samples if self._is_mine(sample)]
+        names = {slo.scorer for slo in self._objectives.values() if isinstance(slo, ScoreSlo)}
+        judged = []
+        for name in sorted(names) if mine else ():
+            scorer = self._scorers[name]
+            judged += [
+                Judged(sample, score, scorer.name, scorer.digest)
+                for sample, score in zip(mine, _score(scorer, mine), strict=True)
+            ]
+        return judged
+
+    def arrange(
+        self,
+        batches: Sequence[TelemetryBatch],
+        judged: Sequence[Judged],
+        rollout_id: str,
+        champion: VersionId,
+        challenger: VersionId,
+        *,
+        since_s: float = -math.inf,
+    ) -> Evidence:
+        """Return what was counted and judged as evidence about the two arms of one rollout.
 
         What happened before ``since_s``, when the rollout began, says nothing of it: a gateway may hand over what it
         kept from long ago.
         """
-        self._note_time(reply.batches)
-        samples = [s for s in reply.samples if self._is_mine(s) and s.at_s >= since_s]
-        batches = [batch for batch in reply.batches if batch.start_s >= since_s]
+        batches = [batch for batch in batches if batch.start_s >= since_s]
         served = [row for batch in batches for row in batch.attempts if row.service == self._spec.service]
         # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
         rows = [row for row in served if not row.forced]
@@ -87,37 +147,32 @@ class EvidenceDesk:
             }
             for name, slo in counted.items()
         }
-        scores, judged = {}, []
-        for name, slo in self._objectives.items():
-            if isinstance(slo, ScoreSlo):
-                scorer = self._scorers[slo.scorer]
-                found = [
-                    Judged(sample, score, scorer.name, scorer.digest)
-                    for sample, score in zip(samples, scorer.score(samples), strict=True)
-                ]
-                scores[name] = _scores_tick(found, champion, challenger)
-                judged += found
+        recent = [found for found in judged if found.sample.at_s >= since_s]
+        scores = {
+            name: _scores_tick(
+                [one for one in recent if one.metric == self._scorers[slo.scorer].name], champion, challenger
+            )
+            for name, slo in self._objectives.items()
+            if isinstance(slo, ScoreSlo)
+        }
         exposures = tuple(
             Exposure(row.weight, row.challenger, row.champion)
             for batch in batches
             for row in batch.exposures
             if row.rollout_id == rollout_id
         )
-        return Evidence(counts, slices, scores, exposures), judged
+        return Evidence(counts, slices, scores, exposures)
 
     def _is_mine(self, sample: SampledOutput) -> bool:
         """Tell whether an output is this service's, drawn by chance: what a policy picks for a person is no sample."""
         return sample.service == self._spec.service and sample.review is None
 
-    def _note_time(self, batches: Sequence[TelemetryBatch]) -> None:
-        """Keep the newest telemetry's time, and the request rate over the last ten seconds or so."""
-        for batch in batches:
-            seconds = batch.end_s - batch.start_s
-            self.newest_s = max(batch.end_s, self.newest_s or batch.end_s)
-            if seconds > 0:
-                requests = sum(row.total for row in batch.requests if row.service == self._spec.service)
-                kept = math.exp(-seconds / RATE_MEMORY_S)
-                self.request_rate = kept * self.request_rate + (1 - kept) * requests / seconds
+
+def _score(scorer: Scorer, samples: Sequence[SampledOutput]) -> list[Score]:
+    try:
+        return list(scorer.score(samples))
+    except Exception as error:  # noqa: BLE001 - a scorer that fails must not keep a rollout from being decided
+        return [Score(None, f"{scorer.name} failed: {type(error).__name__}: {error}")] * len(samples)
 
 
 def sliced_lanes(spec: ServiceSpec) -> tuple[str, ...]:

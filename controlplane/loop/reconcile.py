@@ -2,43 +2,26 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from contracts.clock import Clock
 from contracts.errors import Unavailable
 from contracts.events import Event
 from contracts.ids import VersionId
-from contracts.rng import Rng
 from contracts.specs.service import ServiceSpec
 from contracts.wire.routing import Split
 from contracts.wire.telemetry import TelemetryReply
 from controlplane.loop.effects import Effects
 from controlplane.loop.evidence import Evidence, EvidenceDesk, Judged, sliced_lanes
-from controlplane.loop.ports import DataPlane, Watcher
-from controlplane.loop.routing import DesiredTraffic, RoutingDesk
-from controlplane.store.ledger import Ledger
-from registry.catalogue import Catalogue
+from controlplane.loop.ports import Watcher
+from controlplane.loop.record import decision_document
+from controlplane.loop.routing import DesiredTraffic
+from controlplane.loop.world import World
 from rollout.machine import Decision, decide, start
 from rollout.observation import Observation
 from rollout.phases import ENDED, ManualAction
 from rollout.policy import Policy, compile_policy
 from rollout.state import State
-from serving.fleet.port import Fleet
 
 NO_TELEMETRY = TelemetryReply(batches=())
-
-
-@dataclass(frozen=True)
-class World:
-    """The ports that a rollout's loop acts through."""
-
-    clock: Clock
-    rng: Rng
-    catalogue: Catalogue
-    fleet: Fleet
-    data_plane: DataPlane
-    desk: RoutingDesk
-    ledger: Ledger
 
 
 class RolloutLoop:
@@ -88,7 +71,7 @@ class RolloutLoop:
     def tick(self) -> Decision:
         """Make one step. Whatever part of the world is away, the decision is made on what there is."""
         try:
-            reply = self._world.data_plane.pull()
+            reply = self._world.data_plane.pull()  # type: ignore[attr-defined]
         except Unavailable:
             reply = NO_TELEMETRY
         evidence, self.judged = self._evidence.sort(
@@ -140,18 +123,3 @@ class RolloutLoop:
             observation=json.loads(observation.to_json()),
             decision=decision_document(decision),
         )
-
-
-def decision_document(decision: Decision) -> dict[str, object]:
-    """Return a decision as JSON, without the state: deciding on the recorded observations gives that again."""
-    return {
-        "champion": decision.state.champion,
-        "challenger": decision.state.challenger,
-        "phase": decision.state.phase.value,
-        "weight": decision.weight,
-        "mirror_share": decision.mirror_share,
-        "reason": decision.reason.code.value,
-        "sentence": decision.reason.sentence,
-        "verdicts": [verdict.to_document() for verdict in decision.verdicts],
-        "actions": [{"kind": action.kind.value, "value": action.value} for action in decision.actions],
-    }

@@ -1,5 +1,6 @@
 """The routing desk: keeps what traffic should do, and tells the data plane when that changes."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from contracts.errors import Unavailable
@@ -8,7 +9,7 @@ from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo
 from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
 from controlplane.loop.ports import DataPlane
-from serving.fleet.port import Fleet
+from serving.fleet.port import Fleet, FleetState
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,41 @@ class DesiredTraffic:
 
 
 class RoutingDesk:
-    """Turns desired traffic into numbered routing tables; a table is pushed again until it is acknowledged."""
+    """Turns desired traffic into numbered routing tables; a table is pushed again until it is acknowledged.
+
+    A service whose versions nobody answers for keeps the routes that the gateways follow: a restart of the control
+    plane, which doesn't know its workers yet, changes nothing for users.
+    """
 
     def __init__(self, data_plane: DataPlane, fleet: Fleet, *, fence: int = 1) -> None:
         self._data_plane, self._fleet, self.fence = data_plane, fleet, fence
         self._desired: dict[str, DesiredTraffic] = {}
         self._in_force: dict[str, ServiceRoutes] = {}
-        self._revision = 0
+        self._held: frozenset[str] = frozenset()
+        self._of_others = False
+        self.revision = 0
         self._last_endpoints: dict[VersionId, tuple[Endpoint, ...]] = {}
+
+    def adopt(self, table: RoutingTable | None) -> None:
+        """Take the table that the gateways follow, whoever wrote it, as what is in force.
+
+        One of an earlier leader is written again under our number, so that nothing of that leader's counts any more.
+        """
+        self._in_force = dict(table.services) if table is not None else {}
+        mine = table is not None and table.fence == self.fence
+        self.revision = table.revision if table is not None and mine else 0
+        self._of_others = table is not None and not mine
+        for routes in self._in_force.values():
+            for version, endpoints in routes.endpoints.items():
+                self._last_endpoints.setdefault(VersionId.parse(version), endpoints)
 
     def want(self, desired: DesiredTraffic) -> None:
         """Replace what a service's traffic should do."""
         self._desired[desired.spec.service] = desired
+
+    def want_only(self, services: Mapping[str, DesiredTraffic], *, held: Collection[str] = ()) -> None:
+        """Replace what all traffic should do; ``held`` services stay as they are, others are not served any more."""
+        self._desired, self._held = dict(services), frozenset(held)
 
     def desired(self, service: str) -> DesiredTraffic:
         """Return what a service's traffic should do."""
@@ -45,6 +69,14 @@ class RoutingDesk:
             split = desired.split.model_copy(update={"weight": weight, "mirror_share": mirror_share})
             self._desired[service] = replace(desired, split=split)
 
+    def in_force(self, service: str) -> ServiceRoutes | None:
+        """Return a service's routes as gateways acknowledged them, None when they have none."""
+        return self._in_force.get(service)
+
+    def versions_in_force(self) -> set[VersionId]:
+        """Return every version that gateways may send a request to."""
+        return {VersionId.parse(version) for routes in self._in_force.values() for version in routes.endpoints}
+
     def split_in_force(self, service: str, rollout_id: str) -> Split | None:
         """Return a rollout's split as gateways acknowledged it, None when they follow none of it."""
         routes = self._in_force.get(service)
@@ -52,23 +84,39 @@ class RoutingDesk:
         return split if split is not None and split.rollout_id == rollout_id else None
 
     def reconcile(self) -> bool:
-        """Push a new table if anything differs from the one in force; tell whether all that is desired is in force."""
-        routes = {name: self._routes(desired) for name, desired in self._desired.items()}
-        if routes == self._in_force:
-            return True
-        table = RoutingTable(fence=self.fence, revision=self._revision + 1, services=routes)
-        self._revision += 1
+        """Push a new table if anything differs from the one in force; tell whether all that is desired is in force.
+
+        Raises:
+            Conflict: when the gateways follow a table of a later leader.
+        """
+        seen = self._fleet.observe()
+        found = {name: self._routes(desired, seen) for name, desired in self._desired.items()}
+        routes = {name: one for name, one in found.items() if one is not None}
+        routes |= {name: self._in_force[name] for name in self._held & self._in_force.keys()}
+        whole = len(routes) == len(found)
+        if routes == self._in_force and not self._of_others:
+            return whole
+        table = RoutingTable(fence=self.fence, revision=self.revision + 1, services=routes)
+        self.revision += 1
         try:
             self._data_plane.push(table)
         except Unavailable:
             return False
-        self._in_force = routes
-        return True
+        self._in_force, self._of_others = routes, False
+        return whole
 
-    def _routes(self, desired: DesiredTraffic) -> ServiceRoutes:
+    def _routes(self, desired: DesiredTraffic, seen: FleetState) -> ServiceRoutes | None:
+        """Return a service's routes: those in force while a version that is to have traffic was never seen ready."""
         spec, split = desired.spec, desired.split
         objectives = spec.objectives()
         samples = [slo.sample for slo in objectives.values() if isinstance(slo, ScoreSlo)]
+        endpoints = {
+            version: self._endpoints(spec, version, seen)
+            for version in [desired.champion] + ([split.challenger] if split is not None else [])
+        }
+        needed = [desired.champion] + ([split.challenger] if split is not None and split.weight > 0 else [])
+        if not all(endpoints[version] for version in needed):
+            return self._in_force.get(spec.service)
         return ServiceRoutes(
             service=spec.service,
             champion=desired.champion,
@@ -82,17 +130,14 @@ class RoutingDesk:
             intake=spec.intake,
             post_checks=spec.post_checks,
             force=spec.force,
-            endpoints={
-                str(version): self._endpoints(spec, version)
-                for version in [desired.champion] + ([split.challenger] if split is not None else [])
-            },
+            endpoints={str(version): found for version, found in endpoints.items()},
             score_sample=max(samples, default=0.0),
             latency_thresholds_s={n: s.threshold for n, s in objectives.items() if isinstance(s, LatencySlo)},
         )
 
-    def _endpoints(self, spec: ServiceSpec, version: VersionId) -> tuple[Endpoint, ...]:
+    def _endpoints(self, spec: ServiceSpec, version: VersionId, seen: FleetState) -> tuple[Endpoint, ...]:
         """Return a version's endpoints; when all have gone, the last known: their failures are counted, not hidden."""
-        found = self._fleet.observe().endpoints(version) or self._last_endpoints.get(version, ())
+        found = seen.endpoints(version) or self._last_endpoints.get(version, ())
         self._last_endpoints[version] = found
         if not spec.lanes:
             return found

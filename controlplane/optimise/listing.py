@@ -20,6 +20,7 @@ MEANINGS: Final = {
     "onnx-int8-dynamic": "the same; matrix products in 8 bits with scales as they come",
     "onnx-int8-static": "the same, and the denoiser's convolutions in 8 bits with scales from the golden prompts",
     "openvino-bf16": "all parts as graphs for OpenVINO, computed in bfloat16",
+    "openvino-int8": "the same; the denoiser in 8 bits with scales from the golden prompts",
     "compile": "the denoiser compiled by torch when a worker starts",
     "vae-slicing": "pictures of a batch decoded one by one: less memory",
     "vae-tiling": "large pictures decoded in tiles: less memory",

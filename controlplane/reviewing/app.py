@@ -13,7 +13,16 @@ from starlette.routing import Route
 
 from contracts.errors import InvalidInput, NotFound, RoostError
 from controlplane.reviewing.desk import ReviewDesk
-from controlplane.reviewing.page import KEYS, STYLE, render_done, render_entry, render_problem, render_task
+from controlplane.reviewing.page import (
+    KEYS,
+    STYLE,
+    frame_alone,
+    render_done,
+    render_entry,
+    render_nothing,
+    render_problem,
+    render_task,
+)
 
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 COOKIE = "rater"
@@ -33,48 +42,61 @@ HEADERS = {
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
+FindDesk = Callable[[], ReviewDesk | None]
+Frame = Callable[[str, str], str]
+"""Makes a whole page of its inside, and of the path below which the review pages are."""
 
 
 class ReviewPage:
-    """The handlers; the desk is asked in a thread, for it reads a database."""
+    """The handlers; the desk is asked in a thread, for it reads a database. Without a desk nothing is to be judged."""
 
-    def __init__(self, desk: ReviewDesk) -> None:
-        self._desk = desk
+    def __init__(self, find_desk: FindDesk, frame: Frame) -> None:
+        self._find_desk, self._frame = find_desk, frame
+
+    def page(self, body: str, request: Request, status: int = 200) -> Response:
+        """Return a whole page."""
+        return HTMLResponse(self._frame(body, _base(request)), status_code=status)
 
     async def show(self, request: Request) -> Response:
         """Show what the rater is to judge now, or ask who it is."""
         rater = _rater(request)
+        desk = await run_in_threadpool(self._find_desk)
+        if desk is None:
+            return self.page(render_nothing(), request)
         if rater is None:
-            return HTMLResponse(render_entry())
-        shown = await run_in_threadpool(self._desk.next, rater)
-        judged = await run_in_threadpool(self._desk.count_judged, rater)
-        return HTMLResponse(render_done(judged) if shown is None else render_task(shown, judged))
+            return self.page(render_entry(_base(request)), request)
+        shown = await run_in_threadpool(desk.next, rater)
+        judged = await run_in_threadpool(desk.count_judged, rater)
+        body = render_done(judged) if shown is None else render_task(shown, judged, _base(request))
+        return self.page(body, request)
 
     async def enter(self, request: Request) -> Response:
         """Take the rater's name."""
         form = await _form(request)
         name = _checked_name(dict(form).get("rater", ""))
-        answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(COOKIE, quote(name), httponly=True, samesite="strict", path="/")
+        base = _base(request)
+        answer = RedirectResponse(f"{base}/", status_code=303)
+        answer.set_cookie(COOKIE, quote(name), httponly=True, samesite="strict", path=base or "/")
         return answer
 
     async def judge(self, request: Request) -> Response:
         """Take one answer, then show the next item."""
         rater = _rater(request)
         if rater is None:
-            return RedirectResponse("/", status_code=303)
+            return RedirectResponse(f"{_base(request)}/", status_code=303)
+        desk = await self._desk()
         form = await _form(request)
         fields = dict(form)
         reasons = [value for name, value in form if name == "reason"]
         await run_in_threadpool(
-            self._desk.answer,
+            desk.answer,
             rater,
             fields.get("item", ""),
             fields.get("choice", ""),
             reasons=reasons,
             note=fields.get("note", ""),
         )
-        return RedirectResponse("/", status_code=303)
+        return RedirectResponse(f"{_base(request)}/", status_code=303)
 
     async def picture(self, request: Request) -> Response:
         """Return a picture of the item that is before the rater, and no other."""
@@ -82,26 +104,38 @@ class ReviewPage:
         side = request.path_params["side"]
         if rater is None or side not in {"left", "right"}:
             raise NotFound("there is no such picture", hint="go to the first page")
-        image = await run_in_threadpool(self._desk.picture, rater, request.path_params["item"], left=side == "left")
+        desk = await self._desk()
+        image = await run_in_threadpool(desk.picture, rater, request.path_params["item"], left=side == "left")
         return Response(image, media_type="image/png")
+
+    async def _desk(self) -> ReviewDesk:
+        desk = await run_in_threadpool(self._find_desk)
+        if desk is None:
+            raise NotFound("nothing waits here to be judged", hint="roost review add FILE puts pairs into the queue")
+        return desk
 
 
 def review_app(desk: ReviewDesk, *, hosts: list[str] | None = None) -> Starlette:
     """Return the application; it answers requests for ``hosts`` only, by default those of this machine."""
-    page = ReviewPage(desk)
-    routes = [
-        Route("/", _guarded(page.show)),
-        Route("/enter", _guarded(page.enter), methods=["POST"]),
-        Route("/judge", _guarded(page.judge), methods=["POST"]),
-        Route("/picture/{item}/{side}", _guarded(page.picture)),
-        Route("/style.css", _guarded(_text(STYLE, "text/css"))),
-        Route("/keys.js", _guarded(_text(KEYS, "text/javascript"))),
-    ]
     # A page elsewhere that resolves its name to this machine has its own name in Host: it is refused.
-    return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or HOSTS)])
+    guard = Middleware(TrustedHostMiddleware, allowed_hosts=hosts or HOSTS)
+    return Starlette(routes=review_routes(lambda: desk, frame_alone), middleware=[guard])
 
 
-def _guarded(handler: Handler) -> Handler:
+def review_routes(find_desk: FindDesk, frame: Frame) -> list[Route]:
+    """Return the routes, to be mounted at any path of an application that checks the hosts it answers to."""
+    page = ReviewPage(find_desk, frame)
+    return [
+        Route("/", _guarded(page, page.show)),
+        Route("/enter", _guarded(page, page.enter), methods=["POST"]),
+        Route("/judge", _guarded(page, page.judge), methods=["POST"]),
+        Route("/picture/{item}/{side}", _guarded(page, page.picture)),
+        Route("/style.css", _guarded(page, _text(STYLE, "text/css"))),
+        Route("/keys.js", _guarded(page, _text(KEYS, "text/javascript"))),
+    ]
+
+
+def _guarded(page: ReviewPage, handler: Handler) -> Handler:
     """Refuse posts from other sites, turn errors into pages, and put the headers on every answer."""
 
     async def answer(request: Request) -> Response:
@@ -111,11 +145,16 @@ def _guarded(handler: Handler) -> Handler:
             response = await handler(request)
         except RoostError as error:
             status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, InvalidInput) else 409
-            response = HTMLResponse(render_problem(error.message, error.hint), status_code=status)
+            response = page.page(render_problem(error.message, error.hint, _base(request)), request, status)
         response.headers.update(HEADERS)
         return response
 
     return answer
+
+
+def _base(request: Request) -> str:
+    """Return the path that the application is mounted at: "" at the root."""
+    return str(request.scope.get("root_path", ""))
 
 
 def _is_own(request: Request) -> bool:

@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import FastAPI, Request
+from markupsafe import Markup
+from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
 from contracts.errors import InvalidInput, NotFound, RoostError, Unavailable
+from controlplane.reviewing.app import review_routes
 from controlplane.web.live import LiveDesk
 from controlplane.web.pages import Page, Pages, read_filter
 from controlplane.web.protection import Protection
@@ -38,12 +41,14 @@ def make_app(home: Home) -> FastAPI:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        home.close()
 
     app = FastAPI(title="Roost", lifespan=following, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Protection)
     _add_files(app, home)
+    _add_review(app, home)
     _add_pages(app, home)
     return app
 
@@ -102,6 +107,23 @@ def _add_files(app: FastAPI, home: Home) -> None:
         report = await make_weekly(home.settings, week, home.now_s())
         headers = {"content-security-policy": report.policy, "x-frame-options": "SAMEORIGIN"}
         return HTMLResponse(report.html, headers=headers)
+
+
+def _add_review(app: FastAPI, home: Home) -> None:
+    """Add the pages on which people judge, blind."""
+
+    def frame(body: str, base: str) -> str:
+        page = Page("review", "Review", {}, home.feed.chronicle.sequence, is_live=False)
+        # The review pages escape what they are made of.
+        inside = {"body": Markup(body), "base": base}  # noqa: S704
+        return render("review.html", {**inside, "page": page, "address": f"{base}/", "home": home.name})
+
+    app.mount("/review", Starlette(routes=review_routes(home.reviews.desk, frame)))
+
+    @app.get("/review", include_in_schema=False)
+    async def lead() -> Response:
+        """Lead to the review pages."""
+        return RedirectResponse("/review/")
 
 
 def _answer(page: Page, request: Request) -> Response:

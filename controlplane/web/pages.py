@@ -9,15 +9,19 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from contracts.errors import InvalidInput, NotFound
+from controlplane.web.rollout_page import find_story, tell_comparison, tell_pairs, tell_rollout
 from controlplane.web.sources.home import Home
-from controlplane.web.sources.reports import make_weekly, recorded_weeks
-from controlplane.web.views import decisions, fleet, models, quality, rollouts, slos
-from controlplane.web.views.rollout import STALE_AFTER_S, view_decisions, view_rollout
+from controlplane.web.sources.reports import compare_weekly, make_weekly, recorded_weeks
+from controlplane.web.views import decisions, fleet, models, quality, rollouts, slos, traffic
+from controlplane.web.views.attention import Signs, view_attention
+from controlplane.web.views.replicas import view_replicas
+from controlplane.web.views.rollout import STALE_AFTER_S
 from controlplane.web.views.search import search
 from controlplane.web.views.series import Columns, chart_series
-from controlplane.web.views.story import Chronicle, Story
+from controlplane.web.views.story import Chronicle
 
 Series = Callable[[int], dict[str, Columns]]
+ROLLOUT_REGIONS = ("verdict", "traffic", "checks", "charts", "serving", "pairs", "journal")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,13 @@ class Pages:
             ("decisions", False): self._decisions,
             ("search", False): self._search,
         }
-        named = {"rollouts": self._rollout, "models": self._model, "decisions": self._decision, "reports": self._report}
+        named = {
+            "rollouts": self._rollout,
+            "models": self._model,
+            "decisions": self._decision,
+            "reports": self._report,
+            "compare": self._compare,
+        }
         if not rest and (head, False) in builders:
             return await builders[head, False](query)
         if rest and head in named:
@@ -90,9 +100,16 @@ class Pages:
         return any(not story.is_over for story in self._chronicle.stories.values())
 
     async def _fleet(self, query: QueryParams) -> Page:
-        view = fleet.view_fleet(self._chronicle, self._home.routing(), self._home.shelf.known)
-        objectives = slos.view_slos(await self._home.telemetry.read())
-        return self._page("fleet", "Fleet", {"fleet": view, "slos": objectives}, ("fleet",))
+        home, table = self._home, self._home.routing()
+        recorded, served = await home.telemetry.read(), await home.serving.served()
+        seen = view_replicas(table, await home.workers.look())
+        view = fleet.view_fleet(self._chronicle, table, home.shelf.known, seen, traffic.view_traffic(served))
+        objectives = slos.view_slos(recorded)
+        signs = Signs(view.active, objectives, seen, traffic.count_oom(served), recorded, home.problem)
+        needs = view_attention(signs, home.now_s())
+        sentence = fleet.summarise(view, len(needs), objectives)
+        context = {"fleet": view, "attention": needs, "sentence": sentence}
+        return self._page("fleet", "Fleet", context, ("fleet",))
 
     async def _rollouts(self, query: QueryParams) -> Page:
         phase, words = query.get("phase", ""), query.get("q", "")
@@ -100,59 +117,44 @@ class Pages:
         return self._page("rollouts", "Rollouts", {"list": view, "only": phase, "words": words}, ("rollouts",))
 
     async def _rollout(self, rollout_id: str, query: QueryParams) -> Page:
-        story = self._chronicle.stories.get(rollout_id)
-        if story is None:
-            known = ", ".join(story.rollout_id for story in self._chronicle.newest())[:200]
-            raise NotFound(f"the ledger has no rollout {rollout_id!r}", hint=f"it has: {known or 'none'}")
         at = _number(query, "at")
-        if at is not None:
-            story = self._as_of(story, at)
-        rows = [row for row in self._chronicle.rows if at is None or row.sequence <= at]
-        order = list(self._chronicle.stories)
-        place = order.index(rollout_id)
-        context = {
-            "rollout": view_rollout(story),
-            "rows": view_decisions(story, rows),
-            "at": at,
-            "older": order[place - 1] if place else None,
-            "newer": order[place + 1] if place + 1 < len(order) else None,
-            "series": chart_series(story),
-        }
-        page = self._page("rollout", rollout_id, context, ("verdict", "traffic", "checks", "charts", "journal"))
+        story = find_story(self._home, rollout_id, at)
+        context = await tell_rollout(self._home, story, at)
+        page = self._page("rollout", rollout_id, context, ROLLOUT_REGIONS)
         busy = not story.is_over and at is None
         state = {**page.state, "asof": story.last.at_s, "busy": busy, "phase": story.last.phase.value}
         series = partial(chart_series, story)
         return replace(page, sequence=story.last.sequence, series=series, state=state, is_live=at is None)
 
-    def _as_of(self, story: Story, at: int) -> Story:
-        """Return a rollout as it was after a decision, folded again from the ledger."""
-        ledger = self._home.feed.ledger
-        entries = (e for e in ledger.entries(story.rollout_id) if e.sequence <= at) if ledger else iter(())
-        first = next(entries, None)
-        if first is None:
-            raise NotFound(f"{story.rollout_id} began after decision {at}", hint="leave out ?at= to see it now")
-        past = Story(first)
-        for entry in entries:
-            past.fold(entry)
-        return past
+    async def _compare(self, kind: str, query: QueryParams) -> Page:
+        if kind == "rollouts":
+            return self._page("compare_rollouts", "Compare", tell_comparison(self._home, query.getlist("id")))
+        if kind == "reports":
+            context = await compare_weekly(
+                self._home.settings, query.get("week", ""), query.get("with", ""), self._home.now_s()
+            )
+            return self._page("compare_reports", "Compare", context)
+        raise NotFound(f"{kind!r} can't be compared", hint="rollouts and reports can")
 
     async def _models(self, query: QueryParams) -> Page:
         shelf = await self._home.shelf.read()
         return self._page("models", "Models", {"list": models.view_models(shelf)}, ("models",))
 
     async def _model(self, name: str, query: QueryParams) -> Page:
-        view = models.view_model(await self._home.shelf.read(), self._chronicle, name)
+        view = models.view_model(await self._home.shelf.read(), self._chronicle, name, self._home.now_s())
         return self._page("model", name, {"model": view}, ("model",))
 
     async def _slos(self, query: QueryParams) -> Page:
         view = slos.view_slos(await self._home.telemetry.read())
-        series = {row.key: row.series for row in view.rows} if view else {}
-        page = self._page("slos", "SLOs", {"slos": view, "series": series}, ("slos",))
-        return replace(page, series=lambda _after: series)
+        return self._page("slos", "SLOs", {"slos": view}, ("slos",))
 
     async def _quality(self, query: QueryParams) -> Page:
-        view = quality.view_quality(await self._home.telemetry.read())
-        return self._page("quality", "Quality", {"quality": view}, ("quality",))
+        home = self._home
+        view = quality.view_quality(await home.telemetry.read(), await home.specs.known(), await home.serving.spreads())
+        newest = next(self._chronicle.newest(), None)
+        pairs = await tell_pairs(home, newest) if newest is not None else None
+        context = {"quality": view, "pairs": pairs, "newest": newest.rollout_id if newest is not None else ""}
+        return self._page("quality", "Quality", context, ("quality",))
 
     async def _reports(self, query: QueryParams) -> Page:
         context = {"reports": recorded_weeks(self._chronicle), "recorded": self._home.telemetry.exists}

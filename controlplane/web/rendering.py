@@ -31,7 +31,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "burn": lambda rate: NONE if not math.isfinite(rate) else f"{rate:.3g}×",
+        "burn": lambda rate: NONE if rate is None or not math.isfinite(rate) else f"{rate:.3g}×",
         "bytes": format_bytes,
         "duration": lambda seconds: format_duration(round(seconds)),
         "evidence": lambda number: NONE if number is None else shorten(number),
@@ -39,6 +39,7 @@ def templates() -> Environment:
         "measure": show_measure,
         "points": show_points,
         "pretty": lambda document: json.dumps(document, indent=1, ensure_ascii=False),
+        "seconds": show_seconds,
         "segment": lambda text: quote(str(text), safe="@"),
         "share": lambda share: NONE if share is None else format_fraction(share),
         "when": show_time,
@@ -69,6 +70,13 @@ def show_measure(number: float | None, family: str) -> str:
     if family == "relative":
         return f"{number:.3g}×"
     return format_fraction(number) if family == "burn" else f"{number:.3f}"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Return a latency to three digits: milliseconds below a second."""
+    if seconds is None:
+        return NONE
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def show_points(number: float | None, family: str) -> str:

@@ -30,6 +30,7 @@ PLAIN: Final[dict[str, Recipe]] = {
         Onnx("onnx-int8-dynamic", "int8-dynamic"),
         Onnx("onnx-int8-static", "int8-static"),
         Onnx("openvino-bf16", engine=Engine.OPENVINO, precision="bfloat16"),
+        Onnx("openvino-int8", "int8-symmetric", engine=Engine.OPENVINO, precision="bfloat16"),
         Compile(),
         VaeFlag("slicing"),
         VaeFlag("tiling"),

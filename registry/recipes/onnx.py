@@ -14,12 +14,15 @@ from contracts.wire.artefact import Component, Engine
 from registry.recipes.capture import DECODER, TEXT_ENCODERS, Call, find_denoiser, record_calls
 from registry.recipes.export import export_component
 from registry.recipes.port import Draft, Needs, Stage
-from registry.recipes.quantise import count_int8, quantise_dynamic, quantise_static
+from registry.recipes.quantise import count_int8, quantise_dynamic, quantise_static, quantise_symmetric
 from registry.recipes.weights import remove_weights, require_plain, torch_components
 
 GRAPH_FILE: Final = "model.onnx"
 PACKAGES: Final = ("onnx", "onnxruntime", "onnxscript", "optimum")
-Scheme = Literal["float32", "int8-dynamic", "int8-static"]
+Scheme = Literal["float32", "int8-dynamic", "int8-static", "int8-symmetric"]
+
+SCALED: Final = {"int8-static": quantise_static, "int8-symmetric": quantise_symmetric}
+"""Schemes with scales that are calibrated on recorded calls."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Onnx:
     """The pipeline's components as graphs for an engine; eight-bit schemes quantise denoiser and text encoders.
 
     ``int8-dynamic`` quantises matrix products and scales activations as they come; ``int8-static`` quantises the
-    denoiser's convolutions too, with scales from what the pipeline asked of it while it drew calibration prompts.
+    denoiser's convolutions too, with scales from what the pipeline asked of it while it drew calibration prompts;
+    ``int8-symmetric`` quantises the denoiser alone, all of it with such scales, for engines that compute in eight bits.
     """
 
     name: str
@@ -70,8 +74,10 @@ class Onnx:
         if self.scheme == "float32" or name == DECODER:
             return
         draft.report(f"quantising {name}")
-        if self.scheme == "int8-static" and name not in TEXT_ENCODERS:
-            quantise_static(file, [_arrays(call) for call in calls])
+        if self.scheme == "int8-symmetric" and name in TEXT_ENCODERS:
+            return
+        if self.scheme in SCALED and name not in TEXT_ENCODERS:
+            SCALED[self.scheme](file, [_arrays(call) for call in calls])
         else:
             quantise_dynamic(file)
         draft.quantised_parameters += count_int8(file)

@@ -1,8 +1,8 @@
 """Graphs in eight bits, by ONNX Runtime's quantiser.
 
-Matrix products scale their activations as they come. Convolutions have fixed scales, from inputs that were recorded;
-those whose inputs have outliers that eight bits can't hold beside the rest keep float inputs, and only their weights
-are kept in eight bits.
+Matrix products scale their activations as they come, or have fixed scales as convolutions do, from inputs that were
+recorded. Convolutions whose inputs have outliers that eight bits can't hold beside the rest keep float inputs, and only
+their weights are kept in eight bits; such matrix products stay as they are.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from contracts.errors import InvalidInput
 
 Samples = Sequence[Mapping[str, Any]]
 
+CONVOLUTION: Final = "Conv"
 MATRIX_PRODUCTS: Final = ("MatMul", "Gemm")
 CALIBRATION_CALLS: Final = 32
 """Calls of the denoiser, spread evenly over the steps and prompts that were recorded."""
@@ -49,9 +50,20 @@ def quantise_dynamic(file: Path) -> None:
 def quantise_static(file: Path, samples: Samples) -> None:
     """Quantise matrix products and convolutions in a graph's place, scales of the latter calibrated on real inputs."""
     quantise_dynamic(file)
-    chosen = samples[:: max(1, len(samples) // CALIBRATION_CALLS)]
-    fragile = {name for name, ratio in _signal_to_rounding(file, chosen).items() if ratio < LEAST_SIGNAL_DB}
-    _quantise_convolutions(file, chosen, fragile)
+    chosen = _choose(samples)
+    fragile = _find_fragile(file, chosen, (CONVOLUTION,))
+    _quantise_calibrated(file, chosen, (CONVOLUTION,), fragile)
+    _quantise_weights(file, fragile)
+
+
+def quantise_symmetric(file: Path, samples: Samples) -> None:
+    """Quantise matrix products and convolutions in a graph's place, all with fixed scales around zero.
+
+    Zero points cost an engine that computes in eight bits a pass over each input.
+    """
+    chosen, kinds = _choose(samples), (CONVOLUTION, *MATRIX_PRODUCTS)
+    fragile = _find_fragile(file, chosen, kinds)
+    _quantise_calibrated(file, chosen, kinds, fragile | _products_of_activations(file), symmetric=True)
     _quantise_weights(file, fragile)
 
 
@@ -64,7 +76,28 @@ def count_int8(file: Path) -> int:
     return sum(size for size in sizes if size >= FEWEST_WEIGHTS)
 
 
-def _quantise_convolutions(file: Path, samples: Samples, fragile: set[str]) -> None:
+def _choose(samples: Samples) -> Samples:
+    return samples[:: max(1, len(samples) // CALIBRATION_CALLS)]
+
+
+def _find_fragile(file: Path, samples: Samples, kinds: Sequence[str]) -> set[str]:
+    """Name the nodes whose recorded inputs lose too much when they are rounded to eight bits."""
+    return {name for name, ratio in _signal_to_rounding(file, samples, kinds).items() if ratio < LEAST_SIGNAL_DB}
+
+
+def _products_of_activations(file: Path) -> set[str]:
+    """Name the matrix products without weights, those within attention: they are few, and keep their precision."""
+    import onnx
+
+    graph = onnx.load(file, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    products = (node for node in graph.node if node.op_type in MATRIX_PRODUCTS)
+    return {node.name for node in products if weights.isdisjoint(node.input)}
+
+
+def _quantise_calibrated(
+    file: Path, samples: Samples, kinds: Sequence[str], excluded: set[str], *, symmetric: bool = False
+) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -80,23 +113,26 @@ def _quantise_convolutions(file: Path, samples: Samples, fragile: set[str]) -> N
             target,
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=sorted(fragile),
+            op_types_to_quantize=list(kinds),
+            nodes_to_exclude=sorted(excluded),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": symmetric},
             use_external_data_format=_has_external_data(file),
         )
 
 
-def _signal_to_rounding(file: Path, samples: Samples) -> dict[str, float]:
-    """Measure, for each convolution by name, its input's power over that of rounding it to 256 even steps, in dB."""
+def _signal_to_rounding(file: Path, samples: Samples, kinds: Sequence[str]) -> dict[str, float]:
+    """Measure, for each node of some kinds, its input's power over that of rounding it to 256 even steps, in dB."""
     import onnx
     import onnxruntime
 
     model = onnx.load(file)
-    inputs = {node.name: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
-    names = sorted(set(inputs.values()) - {entry.name for entry in model.graph.input})
+    weights = {tensor.name for tensor in model.graph.initializer}
+    weighted = (node for node in model.graph.node if node.op_type in kinds and not weights.isdisjoint(node.input))
+    inputs = {node.name: node.input[0] for node in weighted}
+    names = sorted(set(inputs.values()) - {entry.name for entry in model.graph.input} - weights)
     if not names:
         return dict.fromkeys(inputs, math.inf)
     for name in names:
@@ -142,7 +178,8 @@ def _quantise_weights(file: Path, nodes: set[str]) -> None:
     weights = {tensor.name: tensor for tensor in graph.initializer}
     added = []
     for node in graph.node:
-        tensor = weights.pop(node.input[1], None) if node.name in nodes else None
+        chosen = node.name in nodes and node.op_type == CONVOLUTION
+        tensor = weights.pop(node.input[1], None) if chosen else None
         if tensor is None:
             continue
         values = numpy_helper.to_array(tensor)

@@ -1,16 +1,17 @@
-"""The lease: a file that a supervisor renews, so that workers which outlive it don't outlive it for ever."""
+"""The lease: a file that a supervisor renews, so that processes which outlive it don't outlive it for ever."""
 
 import os
 import threading
 import time
 from pathlib import Path
 
-LEASE_S = 20.0
+LEASE_S = 900.0
+"""Long enough for a person to start the control plane again; users are served meanwhile."""
 CHECK_S = 1.0
 
 
 def renew(lease: Path) -> None:
-    """Tell workers that their supervisor lives."""
+    """Tell workers and gateway that their supervisor lives."""
     lease.touch()
     now_ns = time.time_ns()
     os.utime(lease, ns=(now_ns, now_ns))

@@ -1,4 +1,4 @@
-"""Reports: what a worker writes about itself, by which a supervisor finds it, also one that didn't start it."""
+"""Reports: what a process of the data plane writes about itself, for supervisors that did not start it to find it."""
 
 import contextlib
 import os
@@ -12,13 +12,12 @@ from contracts.model import Frozen
 from contracts.wire.worker import WorkerSpec
 
 
-class Report(Frozen):
-    """A worker: its process, told from a later one of the same number by when it began, its port and its spec."""
+class ProcessReport(Frozen):
+    """A process, told from a later one of the same number by when it began, and the port that it listens on."""
 
     pid: Annotated[int, Field(gt=0)]
     began_ticks: Annotated[int, Field(ge=0)]
     port: Annotated[int, Field(gt=0)]
-    spec: WorkerSpec
 
     @property
     def is_alive(self) -> bool:
@@ -32,11 +31,25 @@ class Report(Frozen):
                 os.kill(self.pid, number)
 
 
+class Report(ProcessReport):
+    """A worker: its process and its spec."""
+
+    spec: WorkerSpec
+
+
 def write_report(path: Path, spec: WorkerSpec, port: int) -> None:
     """Write the report of this process, whole or not at all."""
-    report = Report(pid=os.getpid(), began_ticks=read_began_ticks(os.getpid()) or 0, port=port, spec=spec)
+    write_process_report(
+        path, Report(pid=os.getpid(), began_ticks=read_began_ticks(os.getpid()) or 0, port=port, spec=spec)
+    )
+
+
+def write_process_report(path: Path, report: ProcessReport) -> None:
+    """Write a report, whole or not at all, for its owner alone: a spec may hold a secret."""
     draft = path.with_suffix(".draft")
-    draft.write_text(report.model_dump_json(), encoding="utf-8")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(report.model_dump_json())
     draft.replace(path)
 
 

@@ -14,10 +14,11 @@ from contracts.wire.gateway import GatewaySpec
 from serving.gateway.control import ControlRoutes
 from serving.gateway.counting import Counter
 from serving.gateway.dispatch import Dispatcher
-from serving.gateway.exchange import Exchange
+from serving.gateway.exchange import AsgiExchange
 from serving.gateway.frontdoor import FrontDoor
 from serving.gateway.recording import Recorder
 from serving.gateway.signals import Recall
+from serving.gateway.sweep import Sweep
 from serving.gateway.table import RoutingState
 
 SECRET_BYTES = 32
@@ -64,14 +65,15 @@ class GatewayApp(Starlette):
 
     def __init__(self, door: FrontDoor, control: ControlRoutes, lifespan: Lifespan[Starlette]) -> None:
         super().__init__(routes=control.routes(), lifespan=lifespan)
-        self._door = door
+        self.door = door
+        self._sweep = Sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
         if scope["type"] == "http":
-            handler = self._door.find(scope["method"], scope["path"])
+            handler = self.door.find(scope["method"], scope["path"])
             if handler is not None:
-                await self._door.serve(Exchange(scope, receive, send), handler)
+                await self.door.serve(AsgiExchange(scope, receive, send, self._sweep), handler)
                 return
         await super().__call__(scope, receive, send)
 

@@ -36,6 +36,7 @@ class ControlRoutes:
             Route("/health", self.health),
             Route("/metrics", self.expose_metrics),
             Route("/-/routing", self.take_table, methods=["PUT"]),
+            Route("/-/routing", self.show_table, methods=["GET"]),
             Route("/-/telemetry", self.hand_over, methods=["GET"]),
         ]
 
@@ -62,6 +63,13 @@ class ControlRoutes:
             return _refuse(409 if isinstance(error, Conflict) else 413, error.code, error.message, error.hint)
         await self._follow()
         return _json(200, {"revision": table.revision, "fence": table.fence})
+
+    async def show_table(self, request: Request) -> Response:
+        """Return the routing table in force, ``null`` while there is none."""
+        if not self._from_control_plane(request):
+            return _refuse(401, "not-permitted", "the control token is missing or wrong")
+        table = self._table.current
+        return Response("null" if table is None else table.model_dump_json(), media_type="application/json")
 
     async def hand_over(self, request: Request) -> Response:
         """Cut the tick and hand over what is not acknowledged; asking again changes nothing that was counted."""

@@ -1,9 +1,9 @@
-"""One HTTP exchange on the hot route: raw ASGI, with limits on what is read and an eye on whether the client stays."""
+"""One HTTP exchange: what is read within limits, and an eye on whether the client stays."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
-from http import HTTPStatus
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,10 +14,6 @@ WATCH_AFTER_S = 0.05
 """Answers that come sooner aren't worth a task that waits for the client's going."""
 DRAIN_BYTES = 256 << 20
 DRAIN_S = 5.0
-
-WHOLE_ANSWER = "roost.whole_answer"
-"""Name of the ASGI extension by which our server takes an answer in one piece."""
-PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
 
@@ -32,43 +28,21 @@ class ClientGone(Exception):
     """The client closed the connection; nobody is there to be told anything."""
 
 
-class Exchange:
-    """A request, and the way back to its client; ``service`` is set once it is known, to count refusals by it."""
+class Exchange(ABC):
+    """A request, and the way back to its client; ``service`` is set once it is known, to count refusals by it.
 
-    __slots__ = (
-        "_is_read",
-        "_main",
-        "_receive",
-        "_send",
-        "_sweep",
-        "_watcher",
-        "_write_whole",
-        "due_s",
-        "gone",
-        "headers",
-        "method",
-        "path",
-        "query",
-        "service",
-        "status",
-    )
+    ``status`` is 0 until the answer begins. ``gone``: its task was cancelled because the client went away.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.query: bytes = scope["query_string"]
-        self._receive, self._send = receive, send
-        self._write_whole: Callable[[bytes, bytes], None] | None = scope.get("extensions", {}).get(WHOLE_ANSWER)
-        self._is_read = False
-        self._main: asyncio.Task[object] | None = None
-        self._sweep: Sweep | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self.due_s = 0.0
+    __slots__ = ("gone", "headers", "method", "path", "query", "service", "status")
+
+    def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
+        self.method, self.path, self.query, self.headers = method, path, query, headers
         self.gone = False
         self.status = 0
         self.service = "unknown"
 
+    @abstractmethod
     async def read_body(self, largest_bytes: int) -> bytes:
         """Return the whole body.
 
@@ -77,6 +51,43 @@ class Exchange:
             InvalidInput: when it ends before what its head promised.
             ClientGone: when the client went away.
         """
+
+    @abstractmethod
+    def watch(self) -> None:
+        """From now on cancel this task when the client goes away."""
+
+    @abstractmethod
+    def unwatch(self) -> None:
+        """Stop watching: the answer is being written, or nobody is there any more."""
+
+    @abstractmethod
+    async def respond(self, status: int, body: bytes, headers: HeaderPairs, content_type: bytes) -> None:
+        """Write the whole answer."""
+
+    @abstractmethod
+    async def start_stream(self, headers: HeaderPairs, content_type: bytes) -> None:
+        """Begin an answer of unknown length."""
+
+    @abstractmethod
+    async def send_chunk(self, chunk: bytes, *, last: bool = False) -> None:
+        """Write a part of a streamed answer."""
+
+
+class AsgiExchange(Exchange):
+    """Over ASGI: for requests that come in parts, or with something unusual in their heads."""
+
+    __slots__ = ("_is_read", "_main", "_receive", "_send", "_sweep", "_watcher", "due_s")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, sweep: Sweep) -> None:
+        super().__init__(scope["method"], scope["path"], scope["query_string"], dict(scope["headers"]))
+        self._receive, self._send, self._sweep = receive, send, sweep
+        self._is_read = False
+        self._main: asyncio.Task[object] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.due_s = 0.0
+
+    async def read_body(self, largest_bytes: int) -> bytes:
+        """Return the whole body; raises as ``Exchange.read_body`` says."""
         promised = self._promised_bytes()
         if promised is not None and promised > largest_bytes:
             raise TooLarge(f"the body has {promised} bytes", hint=f"at most {largest_bytes} bytes")
@@ -104,18 +115,15 @@ class Exchange:
             more = message.get("more_body", False)
         return b"".join(chunks)
 
-    def watch(self, sweep: Sweep) -> None:
-        """From now on cancel this task when the client goes away."""
+    def watch(self) -> None:
+        """Look for the client's going, of answers that take long."""
         self._main = asyncio.current_task()
         self.due_s = asyncio.get_running_loop().time() + WATCH_AFTER_S
-        self._sweep = sweep
-        sweep.add(self)
+        self._sweep.add(self)
 
     def unwatch(self) -> None:
-        """Stop watching: the answer is being written, or nobody is there any more."""
-        if self._sweep is not None:
-            self._sweep.discard(self)
-            self._sweep = None
+        """Look no more."""
+        self._sweep.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
@@ -125,10 +133,6 @@ class Exchange:
         self.unwatch()
         self.status = status
         pairs = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
-        if self._is_read and self._write_whole is not None:
-            lines = b"".join([b"%s: %s\r\n" % pair for pair in pairs])
-            self._write_whole(b"HTTP/1.1 %d %s\r\n%s" % (status, PHRASES[status], lines), body)
-            return
         if not self._is_read and self.method == "POST":
             pairs.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -157,7 +161,7 @@ class Exchange:
         return int(text) if text.isdigit() and len(text) < 16 else None
 
     def expire(self) -> None:
-        """Begin to wait for the client's going; called by the sweep, of answers that take long."""
+        """Begin to wait for the client's going; called by the sweep."""
         self._watcher = asyncio.create_task(self._cancel_when_gone())
 
     async def _cancel_when_gone(self) -> None:

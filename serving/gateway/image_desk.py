@@ -22,7 +22,6 @@ from serving.gateway.protocols.openai import (
     write_pictures,
 )
 from serving.gateway.recording import Recorder
-from serving.gateway.sweep import Sweep
 
 
 class DeniedByPolicy(RoostError):
@@ -37,7 +36,6 @@ class ImageDesk:
     def __init__(self, dispatcher: Dispatcher, recorder: Recorder, counter: Counter, clock: Clock, rng: Rng) -> None:
         self._dispatcher, self._recorder = dispatcher, recorder
         self._clock, self._rng = clock, rng
-        self._sweep = Sweep()
         self._policies = PolicyDesk(lambda service: counter.count_refusal(service, "policy.failed"))
 
     async def generate(self, exchange: Exchange) -> None:
@@ -50,7 +48,7 @@ class ImageDesk:
             self._apply(intake, intake.service.rules.judge(prompt))
         if intake.service.routes.intake.policies:
             self._apply(intake, await self._policies.judge(exchange.service, intake.service.routes.intake, prompt))
-        exchange.watch(self._sweep)
+        exchange.watch()
         if wanted.stream:
             answers = await self._stream(exchange, intake, wanted)
         else:

@@ -1,25 +1,27 @@
-"""The server's side of HTTP: clients that send too slowly, or stop in the middle, don't hold anything up."""
+"""The server's side of HTTP: the usual request at little cost; slow and vanished clients don't hold anything up."""
 
 import asyncio
-from functools import partial
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.gateway.exchange import WHOLE_ANSWER
+from serving.gateway.app import GatewayApp
+from serving.gateway.frontdoor import Handler
 from serving.gateway.protocols.shapes import slow_request
+from serving.gateway.whole import WholeExchange, WholeReader
 
 READ_TIMEOUT_S = 15.0
-"""From a connection's or a request's first byte to its last."""
+"""From a connection's or a request's first byte to its last, and between a connection's requests."""
 TIMEOUT_HEAD = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
 )
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a limit on how long a request may take to arrive.
+class GatewayProtocol(HttpToolsProtocol):
+    """One connection: a client's request that comes in one piece is served here, all else goes through uvicorn and ASGI.
 
-    One timer per connection looks now and then, instead of one per request. A client that closes its side in the middle
+    The requests of a connection are served by one task, which ends with the connection. One timer per connection looks
+    now and then whether the client is too slow, instead of one per request. A client that closes its side in the middle
     of a body gets an answer to what it sent; one that closes it after a whole request has gone, as far as HTTP goes.
     """
 
@@ -27,46 +29,84 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._reading_since: float | None = None
+        self._door = cast("GatewayApp", self.config.app).door
+        self._reader = WholeReader()
+        self._server: asyncio.Task[None] | None = None
+        self._next: asyncio.Future[tuple[WholeExchange, Handler]] = self.loop.create_future()
+        self._serving: WholeExchange | None = None
+        self._held = b""
+        self._arriving = False
+        self._waiting_since: float | None = None
         self._guard: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch the connection."""
         super().connection_made(transport)
-        self._reading_since = self.loop.time()
+        self._waiting_since = self.loop.time()
         self._guard = self.loop.call_later(self.read_timeout_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
+        """End what is under way: nobody is there to be answered."""
         if self._guard is not None:
             self._guard.cancel()
+        if self._server is not None:
+            self._server.cancel()
         super().connection_lost(exc)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # An ASGI extension of our own: an answer that is whole is written without uvicorn's look at each header.
-        cycle.scope["extensions"] = cast("Any", {WHOLE_ANSWER: partial(self.write_whole, cycle)})
-        super()._start_asgi_task(cycle, app)
-
-    def write_whole(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
-        """Write an answer in one go; ``head`` is its status line and headers, each with its line's end."""
-        if cycle.disconnected:
+    def data_received(self, data: bytes) -> None:
+        """Serve a request that is whole; hand on what is not; hold what comes while one is served."""
+        if self._serving is not None:
+            self._held += data
+            self.flow.pause_reading()
             return
-        cycle.response_started = cycle.response_complete = True
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((head, end, body)))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
+        if self._arriving or (self.cycle is not None and not self.cycle.response_complete) or not self._begin(data):
+            super().data_received(data)
+
+    def _begin(self, piece: bytes) -> bool:
+        """Begin to serve the request that a piece holds, if it is one of the front door's."""
+        asked = self._reader.read(piece)
+        handler = self._door.find(*asked) if asked is not None and asked[0] in {"GET", "POST"} else None
+        if asked is None or handler is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._waiting_since = None
+        self._serving = WholeExchange(*asked, self._reader, self.transport.write, self.flow)
+        if self._server is None:
+            self._server = self.loop.create_task(self._serve())
+        self._next.set_result((self._serving, handler))
+        return True
+
+    async def _serve(self) -> None:
+        while True:
+            exchange, handler = await self._next
+            self._next = self.loop.create_future()
+            await self._door.serve(exchange, handler)
+            if self.flow.write_paused:
+                await self.flow.drain()
+            self._serving = None
+            self._waiting_since = self.loop.time()
+            if not exchange.keeps_alive:
+                self.transport.close()
+            elif self._held:
+                held, self._held = self._held, b""
+                self.flow.resume_reading()
+                self.data_received(held)
+
+    def shutdown(self) -> None:
+        """Close the connection when what is under way is answered."""
+        if self._serving is not None:
+            self._serving.keeps_alive = False
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
-        self._reading_since = self.loop.time()
+        self._arriving, self._waiting_since = True, self.loop.time()
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
         """Stop the clock: the request has arrived."""
-        self._reading_since = None
+        self._arriving, self._waiting_since = False, None
         super().on_message_complete()
 
     def eof_received(self) -> None:
@@ -80,11 +120,12 @@ class GuardedProtocol(HttpToolsProtocol):
         return True  # type: ignore[return-value]  # keeps our side of the connection open
 
     def _look(self) -> None:
-        since = self._reading_since
+        since = self._waiting_since
         if since is not None and self.loop.time() - since >= self.read_timeout_s * 0.99:
             cycle = self.cycle
-            if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
-                body = slow_request(self.scope.get("path", "/") if self.scope is not None else "/")
+            unanswered = cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
+            if self._arriving and unanswered:
+                body = slow_request(self.scope.get("path", "/"))
                 self.transport.write(TIMEOUT_HEAD % len(body) + body)
             self.transport.close()
             return

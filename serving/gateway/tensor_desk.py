@@ -19,7 +19,6 @@ from serving.gateway.protocols import mlflow, oip
 from serving.gateway.protocols.dialect import JSON, Shape, answer_headers, dump, problem_of_attempt, retry_headers
 from serving.gateway.recording import Recorder
 from serving.gateway.service import Service
-from serving.gateway.sweep import Sweep
 from serving.gateway.upstream import LostConnection
 
 LARGEST_METADATA_WAIT_S = 5.0
@@ -31,7 +30,6 @@ class TensorDesk:
 
     def __init__(self, dispatcher: Dispatcher, recorder: Recorder, clock: Clock, rng: Rng) -> None:
         self._dispatcher, self._recorder, self._clock, self._rng = dispatcher, recorder, clock, rng
-        self._sweep = Sweep()
         self._metadata: dict[str, ModelMetadata] = {}
 
     def find(self, method: str, path: str) -> Handler | None:
@@ -106,7 +104,7 @@ class TensorDesk:
     async def _serve(
         self, exchange: Exchange, intake: Intake, start_s: float, shape: Shape, write: Callable[[Answer], bytes]
     ) -> None:
-        exchange.watch(self._sweep)
+        exchange.watch()
         answers = await self._dispatcher.serve(intake)
         headers = answer_headers(intake, answers)
         if answers[0].attempt.failure is not None:

@@ -18,7 +18,8 @@ from contracts.ids import CHAMPION, VersionId
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply, UserSignals
-from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret, sign
+from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret
+from controlplane.notify.egress import signature
 from controlplane.store.history import History
 from controlplane.watching import HistoryWatcher, MonitorWatcher, Watchers
 from evaluation.scorers.port import Score
@@ -149,7 +150,7 @@ def test_addresses_that_no_hook_may_call(url: str) -> None:
 
 def test_a_name_that_resolves_to_this_network_is_not_called(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(2, 1, 6, "", ("10.0.0.7", 443))]
-    monkeypatch.setattr("controlplane.hooks.socket.getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr("controlplane.notify.egress.socket.getaddrinfo", lambda *_, **__: found)
     hooks.put("https://innocent.example/x", {"kind": "drift"})
     assert "resolves to an address of this network" in hooks.deliver()[0]
 
@@ -167,7 +168,7 @@ def test_a_secret_is_needed_and_comes_from_a_file_or_the_environment(
     assert read_secret(file) == SECRET
     with pytest.raises(InvalidInput, match="shorter"):
         Hooks(f"sqlite:///{tmp_path / 'o.db'}", clock, b"short")
-    assert sign(SECRET, "1", "{}") != sign(SECRET, "2", "{}")
+    assert signature(SECRET, "1", "{}") != signature(SECRET, "2", "{}")
 
 
 class Looks:

@@ -146,3 +146,27 @@ def fill_store(home: Path, name: str, total: int, tags: dict[str, str]) -> None:
             )
     database.close()
     assert tags
+
+
+def test_tables_read_directly_tell_what_mlflow_tells(
+    catalogue: MlflowCatalogue, client: MlflowClient, home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        for _ in range(3):
+            catalogue.register(name, Registration(model, description=f"a {name}"))
+    client.create_model_version("one", source=(home / "artifacts").as_uri(), tags={"mine": "yes"})
+    client.set_registered_model_alias("one", "theirs", "4")
+    catalogue.move_alias(VersionRef.parse("two@2") and catalogue.list_versions("two")[1].id, "champion", actor="e", reason="r")
+    client.delete_model_version("two", "3")
+    client.register_prompt("asked", "a {{thing}}")
+    searches = [("one", {}), ("two", {}), (None, {}), ("one", {"roost.state": "registered"}), ("two", {"mine": "yes"})]
+    direct = [catalogue.search(name, tags) for name, tags in searches]
+    monkeypatch.setattr("registry.mlflow_store.MlflowTables.open", lambda uri: None)
+    around = MlflowCatalogue(
+        f"sqlite:///{home.resolve()}/mlflow.db", artifacts=home / "artifacts", manifests=home / "manifests"
+    )
+    for (name, tags), mine in zip(searches, direct, strict=True):
+        theirs = around.search(name, tags)
+        assert {record.id: record for record in mine.versions} == {record.id: record for record in theirs.versions}
+        assert {foreign.id for foreign in mine.foreign} == {foreign.id for foreign in theirs.foreign}
+    assert direct[0].foreign[0].aliases == ("theirs",)

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from contracts.rng import SeededRng
 from contracts.wire.telemetry import AttemptCounts
-from serving.gateway.server import GuardedProtocol
+from serving.gateway.server import GatewayProtocol
 from tests.serving.conftest import CHALLENGER, CHAMPION, Bench, ScriptedRuntime, running, running_worker
 
 IMAGES, INFER, INVOKE = "/v1/images/generations", "/v2/models/tags/infer", "/services/tags/invocations"
@@ -22,11 +22,11 @@ SHAPES: dict[str, Callable[[dict[str, object]], object]] = {
 }
 
 
-class HastyProtocol(GuardedProtocol):
+class HastyProtocol(GatewayProtocol):
     read_timeout_s = 0.5
 
 
-@pytest.fixture(params=[GuardedProtocol])
+@pytest.fixture(params=[GatewayProtocol])
 def guarded(
     request: pytest.FixtureRequest,
     champion: ScriptedRuntime,

@@ -15,7 +15,8 @@ import pytest
 
 from controlplane.settings import Settings
 from rollout.phases import Phase
-from tests.web.writer import Writer, next_rollout
+from tests.web.recorder import record_rollout, record_spec, write_routes
+from tests.web.writer import BEGAN_S, Writer, next_rollout
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
@@ -67,7 +68,10 @@ def serve(home: Path, port: int = 0) -> Served:
 
 @pytest.fixture(scope="session")
 def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a promoted, a rolled-back and a paused rollout, two versions in MLflow, texts that attack a page."""
+    """A home with a promoted, a rolled-back and a paused rollout, their telemetry, two versions in MLflow.
+
+    Texts that attack a page stand wherever people or models write.
+    """
     from contracts.ids import CHAMPION
     from registry.catalogue import Registration
     from registry.mlflow_catalogue import MlflowCatalogue
@@ -84,6 +88,9 @@ def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(6):
         held.tick()
     held.pause(XSS)
+    record_spec(home, BEGAN_S - 60)
+    record_rollout(home, 3, good.at_s + 5, bad.at_s, XSS)
+    write_routes(home, 4, held.state.weight)
     settings = Settings(home)
     catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
     for number in (1, 2):

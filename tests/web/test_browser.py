@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.clock import FakeClock
+from contracts.rng import SeededRng
+from controlplane.reviewing.desk import Output, ReviewDesk
+from controlplane.reviewing.evidence import PreferenceEvidence
+from controlplane.settings import Settings
+from controlplane.store.reviews import ReviewStore
 from rollout.phases import Phase
 from tests.web.conftest import AXE, XSS, Served, serve
-from tests.web.writer import Writer
+from tests.web.recorder import png, record_rollout, record_spec
+from tests.web.writer import Writer, next_rollout
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -29,9 +36,13 @@ PAGES = (
     "/decisions",
     "/decisions/5",
     "/search?q=tags",
+    "/compare/rollouts?id=tags-2-abc2&id=tags-3-abc3",
+    "/compare/reports?week=2026-W47&with=2026-W46",
+    "/reports/2026-W47",
+    "/review/",
     "/nothing",
 )
-EMPTY = ("/", "/rollouts", "/models", "/slos", "/quality", "/reports", "/decisions")
+EMPTY = ("/review/", "/", "/rollouts", "/models", "/slos", "/quality", "/reports", "/decisions")
 
 
 def violations(page: "Page", rules: str) -> list[str]:
@@ -103,6 +114,68 @@ def test_a_rollout_is_watched_to_its_end_over_a_restart_without_a_reload(tmp_pat
         served.end()
 
 
+def test_what_somebody_reads_on_a_chart_and_has_ticked_outlives_what_is_new(tmp_path: Path, page: "Page") -> None:
+    writer = Writer(tmp_path, number=3, score=0.9, at_s=time.time() - 30)
+    for _ in range(5):
+        writer.tick()
+    next_rollout(writer, number=2).tick()
+    record_spec(tmp_path, writer.at_s - 60)
+    record_rollout(tmp_path, 3, time.time() - 30, time.time(), XSS)
+    served = serve(tmp_path)
+    try:
+        page.goto(f"{served.url}/rollouts/{writer.rollout_id}")
+        page.wait_for_selector("#latency svg")
+        page.focus("#latency svg")
+        page.keyboard.press("Home")
+        told = page.inner_text("#latency output")
+        assert "p95 9" in told.replace("0.9 s", "900 ms")
+        page.evaluate("window.before = document.querySelector('#latency')")
+        record_rollout(tmp_path, 3, time.time(), time.time() + 30, XSS, boot="later")
+        page.wait_for_function("document.querySelector('#latency') !== window.before", timeout=20_000)
+        assert page.evaluate("document.activeElement.closest('figure')?.id") == "latency"
+        page.wait_for_function(f"document.querySelector('#latency output').textContent === {told!r}")
+        page.goto(f"{served.url}/rollouts")
+        page.wait_for_selector("#badge[data-state=live], #badge[data-state=stale]")
+        page.check("#c-tags-3-abc3")
+        page.evaluate("window.before = document.querySelector('#c-tags-3-abc3')")
+        writer.tick()
+        page.wait_for_function("document.querySelector('#c-tags-3-abc3') !== window.before")
+        assert page.is_checked("#c-tags-3-abc3")
+        page.check("#c-tags-2-abc2")
+        page.click("text=Compare two")
+        page.wait_for_selector("figure[data-chart=weights] svg")
+        assert "tags-3-abc3" in page.inner_text("h1")
+    finally:
+        served.end()
+
+
+def test_pairs_are_judged_by_keyboard_alone(tmp_path: Path, page: "Page") -> None:
+    store = ReviewStore(Settings(tmp_path).reviews_uri)
+    desk = ReviewDesk(store, PreferenceEvidence(), FakeClock(), SeededRng(4))
+    for number in range(3):
+        desk.add_pair(f"{XSS} {number}", Output("a@1", png((9, 9, 9))), Output("a@2", png((99, 9, 9))))
+    served = serve(tmp_path)
+    try:
+        page.goto(f"{served.url}/review/")
+        page.keyboard.type("Ann")
+        page.keyboard.press("Enter")
+        for judged, key in enumerate("12x0"):
+            page.wait_for_selector(f"text=You have judged {judged}.")
+            if page.is_visible("text=Nothing is left"):
+                break
+            assert XSS in page.inner_text("blockquote")
+            assert "a@1" not in page.content()
+            assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+            assert violations(page, "") == []
+            page.keyboard.press(key)
+        page.wait_for_selector("text=Nothing is left")
+        assert {judgement.rater for judgement in store.judgements()} == {"Ann"}
+        assert len(store.judgements()) >= 3
+    finally:
+        served.end()
+        store.close()
+
+
 def test_silence_of_the_control_plane_is_told(kept: Served, page: "Page") -> None:
     page.goto(kept.url + "/rollouts/tags-4-abc4")
     page.wait_for_selector("#badge[data-state=stale]")
@@ -113,7 +186,8 @@ def test_silence_of_the_control_plane_is_told(kept: Served, page: "Page") -> Non
 
 
 def test_texts_are_shown_as_they_were_written(kept: Served, page: "Page") -> None:
-    for path in ("/rollouts/tags-4-abc4", "/decisions?rollout=tags-4-abc4", "/models/price-tags", f"/search?q={XSS}"):
+    paths = ("/", "/rollouts/tags-4-abc4", "/rollouts/tags-3-abc3", "/decisions?rollout=tags-4-abc4", "/quality")
+    for path in (*paths, "/models/price-tags", f"/search?q={XSS}"):
         page.goto(kept.url + path)
         page.wait_for_selector("main")
         assert XSS in page.inner_text("main"), path

@@ -26,6 +26,9 @@ PAGES = (
     "/decisions",
     "/decisions/5",
     "/search?q=tags",
+    "/compare/rollouts?id=tags-2-abc2&id=tags-3-abc3",
+    "/compare/reports?week=2026-W47&with=2026-W46",
+    "/review/",
 )
 
 

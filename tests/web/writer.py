@@ -6,7 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from controlplane.demo.scenario import DEFAULT_SCENARIO
+from contracts.specs.loading import load_service_spec
+from contracts.specs.service import ServiceSpec
 from controlplane.loop.evidence import sliced_lanes
 from controlplane.loop.reconcile import decision_document
 from controlplane.settings import Settings
@@ -19,6 +20,11 @@ from rollout.phases import ENDED, ManualAction, ManualKind, Phase
 from rollout.policy import compile_policy
 
 BEGAN_S = 1_795_000_000.0
+
+
+def load_spec() -> ServiceSpec:
+    """Return the spec of the service whose rollouts are written."""
+    return load_service_spec(Path(__file__).with_name("service.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Writer:
     rng: Random = field(default_factory=lambda: Random(4))
 
     def __post_init__(self) -> None:
-        spec = DEFAULT_SCENARIO.load_spec()
+        spec = load_spec()
         self.policy = compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
         self.ledger = self.ledger or FileLedger(Settings(self.home).ledger, code_version="0.1.0")
         self.rollout_id = f"tags-{self.number}-abc{self.number}"

@@ -2,7 +2,7 @@
 
 All come from three shipped trainings. A version is a complete Stable Diffusion pipeline directory
 with a generation.json beside its components: the defaults with which it is to be asked for
-pictures and, for two versions, faults that the worker acts out.
+pictures and, for three versions, faults that the worker acts out.
 """
 
 import json
@@ -24,7 +24,9 @@ from controlplane.demo.model.edits import (
 from controlplane.demo.model.sampling import FEW_STEPS, GENERATION_FILE, GUIDED
 
 HUNGRY_HEADROOM_BYTES: Final = 96 * 2**20
-STALE_AFTER: Final = 200
+LEAKY_HEADROOM_BYTES: Final = 80 * 2**20
+LEAKED_BYTES: Final = 2 * 2**20
+STALE_AFTER: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class DemoVersion:
     defaults: GenerationDefaults = GUIDED
     faults: dict[str, int] = field(default_factory=dict)
     """Faults of the worker: `memory_headroom_bytes` is how much it may allocate once the pipeline is
-    loaded; `stale_prompts_after` the number of requests after which it goes on with old prompts."""
+    loaded, `leaked_bytes` what each picture leaves behind of that; `stale_prompts_after` the number of
+    requests after which it goes on with old prompts."""
 
 
 VERSIONS: Final = (
@@ -90,8 +93,13 @@ VERSIONS: Final = (
         faults={"memory_headroom_bytes": HUNGRY_HEADROOM_BYTES},
     ),
     DemoVersion(
+        "leaky",
+        "a leak of memory: good for the first forty pictures or so, then out of memory for each",
+        faults={"memory_headroom_bytes": LEAKY_HEADROOM_BYTES, "leaked_bytes": LEAKED_BYTES},
+    ),
+    DemoVersion(
         "wears-out",
-        "a leak of state: good for the first 200 requests, then pictures of earlier prompts",
+        "a leak of state: good for the first 160 requests, then pictures of earlier prompts",
         faults={"stale_prompts_after": STALE_AFTER},
     ),
 )

@@ -1,4 +1,4 @@
-"""The history as a file that is only read: what a page asks of it is asked again when it has changed, and not too often."""
+"""The history as a file that is only read: a question is asked again when the file has changed, and not too often."""
 
 import asyncio
 import time

@@ -1,5 +1,6 @@
 """One home as pages read it: whatever is there is opened, whatever is not yet there is looked for again."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from controlplane.store.ledger import FileLedger, Ledger
 from controlplane.store.sql_ledger import SqlLedger
 from controlplane.web.sources.feed import Feed, Identity
 from controlplane.web.sources.history_file import HistoryFile
+from controlplane.web.sources.reviews import Reviews
+from controlplane.web.sources.services import Specs
 from controlplane.web.sources.serving import ServingRecord
 from controlplane.web.sources.shelf import Shelf
 from controlplane.web.sources.telemetry import Telemetry
@@ -26,7 +29,7 @@ IN_DATABASE, IN_FILE = 0, 1
 
 @dataclass
 class Home:
-    """The sources of one home folder; no decision, version or count in it is ever written."""
+    """The sources of one home folder. Nothing in it is ever written but the judgements of those who review."""
 
     settings: Settings
     feed: Feed = field(init=False)
@@ -34,8 +37,11 @@ class Home:
     telemetry: Telemetry = field(init=False)
     serving: ServingRecord = field(init=False)
     workers: Workers = field(init=False)
+    specs: Specs = field(init=False)
+    reviews: Reviews = field(init=False)
     _database: Database | None = None
     _holding: Identity | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.feed = Feed(self._identify_ledger, self._open_ledger)
@@ -44,6 +50,8 @@ class Home:
         self.telemetry = Telemetry(history)
         self.serving = ServingRecord(history)
         self.workers = Workers(self.settings)
+        self.specs = Specs(self._open_database, self.telemetry)
+        self.reviews = Reviews(self.settings)
 
     @property
     def name(self) -> str:
@@ -59,6 +67,12 @@ class Home:
     def problem(self) -> RoostError | None:
         """What can't be read now, if anything."""
         return self.feed.problem or self.shelf.problem or self.telemetry.problem
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        self.reviews.close()
+        if self._database is not None:
+            self._database.close()
 
     def now_s(self) -> float:
         """Return the time, in seconds since 1970."""
@@ -90,11 +104,12 @@ class Home:
 
     def _open_database(self) -> Database | None:
         """Return the database, opened once; None while it is a file that is not there."""
-        if self._database is None:
-            url = make_url(self.settings.database_url)
-            if url.get_backend_name() != SQLITE or Path(url.database or "").is_file():
-                self._database = Database(self.settings.database_url)
-        return self._database
+        with self._opening:
+            if self._database is None:
+                url = make_url(self.settings.database_url)
+                if url.get_backend_name() != SQLITE or Path(url.database or "").is_file():
+                    self._database = Database(self.settings.database_url)
+            return self._database
 
 
 def _holds_decisions(database: Database) -> bool:

@@ -5,10 +5,13 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from contracts.errors import NotFound
+from contracts.errors import InvalidInput, NotFound
 from controlplane.settings import Settings
 from controlplane.web.views.story import Chronicle
+from controlplane.web.views.weeks import compare_weeks
+from evaluation.report.document import Report
 from evaluation.report.week import WEEK_S, Week, parse_week, week_of
 
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
@@ -51,16 +54,32 @@ async def make_weekly(settings: Settings, text: str, now_s: float) -> WeeklyRepo
         NotFound: when the home holds no history.
     """
     week = parse_week(text, now_s)
+    report = await _make(settings, week, now_s)
+    from evaluation.report.html import render_html
+
+    html = await asyncio.to_thread(render_html, report)
+    return WeeklyReport(week, tuple(report.sentences), html)
+
+
+async def compare_weekly(settings: Settings, first: str, second: str, now_s: float) -> dict[str, Any]:
+    """Make two weeks' reports and put them beside one another, the earlier one first.
+
+    Raises:
+        InvalidInput: when one is no week, or they are the same.
+        NotFound: when the home holds no history.
+    """
+    weeks = sorted({parse_week(first, now_s), parse_week(second, now_s)})
+    if len(weeks) == 1:
+        raise InvalidInput(f"with: {second} is the same week", hint="name two weeks")
+    reports = [await _make(settings, week, now_s) for week in weeks]
+    return {"weeks": weeks, "reports": reports, "groups": compare_weeks(*reports)}
+
+
+async def _make(settings: Settings, week: Week, now_s: float) -> Report:
     if not (settings.home / "history.db").is_file():
         raise NotFound(
             f"{settings.home} holds no history to report on", hint="`roost demo run --home FOLDER` makes one"
         )
-    return await asyncio.to_thread(_make, settings, week, now_s)
-
-
-def _make(settings: Settings, week: Week, now_s: float) -> WeeklyReport:
     from controlplane.reporting import Wishes, report_week
-    from evaluation.report.html import render_html
 
-    report = report_week(settings, week, now_s=now_s, wishes=Wishes())
-    return WeeklyReport(week, tuple(report.sentences), render_html(report))
+    return await asyncio.to_thread(report_week, settings, week, now_s=now_s, wishes=Wishes())

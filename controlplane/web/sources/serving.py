@@ -1,4 +1,4 @@
-"""What serving did, read from the history: traffic by lane and version, latency, cost, outputs drawn by two versions."""
+"""What serving did, read from the history: traffic by lane and version, latency, cost, outputs to be looked at."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

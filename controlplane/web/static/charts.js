@@ -16,6 +16,8 @@ const points = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(100 * value).to
 const score = (value) => `${+value.toFixed(3)}`;
 const signed = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(value).toFixed(3)}`;
 const evidence = (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${+value.toPrecision(3)}`);
+const seconds = (s) => (s < 1 ? `${+(1000 * s).toPrecision(3)} ms` : `${+s.toPrecision(3)} s`);
+const times = (value) => `${+value.toPrecision(3)}×`;
 const duration = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
 const log = (value) => Math.log10(Math.max(value, LEAST_EVIDENCE));
 
@@ -33,7 +35,20 @@ const KINDS = {
   }),
   sli: ({ family, limit }) => ({
     lines: [['measured', 'sli', 'mine']], limits: [['objective', Number(limit)]], ceiling: 1,
-    format: family === 'score' ? score : percent,
+    format: family === 'score' ? score : percent, breach: ['sli', (value) => value < Number(limit)],
+  }),
+  latency: ({ limit }) => ({
+    lines: [['p95', 'challenger95', 'mine', true], ['p50', 'challenger50', 'mine thin', true],
+      ['champion p95', 'champion95', 'theirs', true], ['champion p50', 'champion50', 'theirs thin', true]],
+    limits: limit ? [['objective', Number(limit)]] : [], format: seconds, floor: 0,
+  }),
+  burn: ({ limit }) => ({
+    lines: [['long', 'long', 'mine'], ['short', 'short', 'mine thin']], limits: [['alarm', Number(limit)]],
+    format: times, floor: 0, breach: ['short', (value, row, columns) => Math.min(value, columns.long[row]) > Number(limit)],
+  }),
+  weights: ({ first, second }) => ({
+    lines: [[first, 'first', 'mine', true], [second, 'second', 'theirs', true]],
+    limits: [], format: percent, floor: 0, ceiling: 0.1,
   }),
   budget: () => ({ lines: [['left', 'left', 'theirs']], limits: [['spent', 0]], format: percent, ceiling: 1 }),
   difference: ({ family }) => ({
@@ -74,9 +89,11 @@ const seeing = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: '600px' });
 
-/** Draw what can be seen, and whatever is scrolled to later. */
+/** Draw what can be seen, and whatever is scrolled to later; a figure may bring its own numbers. */
 export function drawAll() {
   for (const figure of document.querySelectorAll('figure[data-chart]')) {
+    const own = figure.querySelector('script[type="application/json"]');
+    if (own) { store.set(figure.dataset.series, JSON.parse(own.textContent)); own.remove(); }
     if (drawn.has(figure)) { if (figure.dataset.seen === 'yes') draw(figure); continue; }
     drawn.set(figure, null);
     seeing.observe(figure);
@@ -99,7 +116,7 @@ function path(xs, ys, stepped) {
   let pen = false;
   xs.forEach((x, row) => {
     const y = ys[row];
-    if (y === null) { pen = false; return; }
+    if (y === null) { if (pen && stepped) text += `H${x.toFixed(1)}`; pen = false; return; }
     if (!pen) text += `M${x.toFixed(1)} ${y.toFixed(1)}`;
     else text += stepped ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = true;
@@ -125,7 +142,7 @@ function spread(labels, height) {
   if (over > 0) labels.forEach((label) => { label.y -= over; });
 }
 
-function draw(figure) {
+export function draw(figure) {
   const columns = store.get(figure.dataset.series);
   const kind = KINDS[figure.dataset.chart](figure.dataset);
   const width = Math.max(figure.clientWidth, 240);
@@ -153,9 +170,18 @@ function draw(figure) {
     svg.append(element('path', { class: className === 'limit' ? 'dashed' : `line ${className}`, d: path(xs, ys, stepped) }));
     labels.push({ y: last + 4, className, text: label });
   }
+  if (kind.breach) markBreaches(svg, columns, kind.breach, xs, toY);
   spread(labels, height);
   for (const { y, className, text } of labels) svg.append(element('text', { class: className, x: width - RIGHT + 6, y: y.toFixed(1) }, text));
   place(figure, svg, { columns, kind, xs, height });
+}
+
+/** Mark the points at which a limit was broken. */
+function markBreaches(svg, columns, [column, broken], xs, toY) {
+  columns[column].forEach((value, row) => {
+    if (value === null || !broken(value, row, columns)) return;
+    svg.append(element('circle', { class: 'breach', cx: xs[row].toFixed(1), cy: toY(value).toFixed(1), r: 3 }));
+  });
 }
 
 function axes(svg, { columns, kind, width, height, toX, toY, low, high }) {

@@ -1,5 +1,5 @@
 // Everything a page does beyond being read: live regions, charts, keys, copying. Without it the page still reads.
-import { addRows, drawAll, load } from './charts.js';
+import { addRows, draw, drawAll, load } from './charts.js';
 import { drawScatters } from './scatter.js';
 import { listen } from './keys.js';
 import { follow } from './live.js';
@@ -29,12 +29,22 @@ function dress(root) {
 function replace(name, html) {
   const region = document.querySelector(`[data-region="${name}"]`);
   if (!region) return;
-  const held = region.contains(document.activeElement) ? document.activeElement.closest('[id]')?.id : null;
+  const focused = region.contains(document.activeElement) ? document.activeElement : null;
+  const held = focused?.closest('[id]')?.id;
+  const reading = focused?.closest('figure')?.dataset.row;
+  const ticked = [...region.querySelectorAll('input:checked')].map((input) => input.id);
   const open = [...region.querySelectorAll('details')].map((details) => details.open);
   region.replaceChildren(document.createRange().createContextualFragment(html));
   region.querySelectorAll('details').forEach((details, index) => { details.open = open[index] ?? false; });
   dress(region);
-  if (held) document.getElementById(held)?.focus({ preventScroll: true });
+  for (const id of ticked) { const input = document.getElementById(id); if (input) input.checked = true; }
+  drawAll();
+  const place = held && document.getElementById(held);
+  if (reading !== undefined && place?.matches('figure')) {
+    place.dataset.row = reading;
+    draw(place);
+    place.querySelector('svg').focus({ preventScroll: true });
+  } else if (place) place.focus({ preventScroll: true });
 }
 
 dress(document);

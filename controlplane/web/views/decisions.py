@@ -3,13 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from contracts.errors import NotFound
 from controlplane.store.ledger import Entry, Ledger
+from controlplane.web.views.rollout import outlook
 from controlplane.web.views.story import Chronicle, Row
+from rollout.phases import Phase
 
 PAGE_SIZE = 50
 COLUMNS = ("sequence", "at", "rollout", "phase", "weight", "reason", "sentence", "actor", "why")
@@ -33,6 +35,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Lane:
+    """The decisions shown of one rollout on a line of time: where each lies, from 0 to 100, and how it stands."""
+
+    rollout_id: str
+    marks: tuple[tuple[float, str, Row], ...]
+
+
+@dataclass(frozen=True)
 class DecisionList:
     """A page of decisions, newest first; ``older`` is what to ask for next, None at the end."""
 
@@ -41,6 +51,7 @@ class DecisionList:
     total: int
     older: int | None
     reasons: tuple[str, ...]
+    lanes: tuple[Lane, ...] = ()
 
 
 def view_decisions(chronicle: Chronicle, wanted: Wanted, *, before: int | None = None) -> DecisionList:
@@ -50,7 +61,19 @@ def view_decisions(chronicle: Chronicle, wanted: Wanted, *, before: int | None =
     shown = tuple(upto[: -PAGE_SIZE - 1 : -1])
     older = shown[-1].sequence if len(upto) > PAGE_SIZE else None
     reasons = tuple(sorted({row.reason for row in chronicle.rows}))
-    return DecisionList(shown, len(found), len(chronicle.rows), older, reasons)
+    return DecisionList(shown, len(found), len(chronicle.rows), older, reasons, draw_lanes(shown))
+
+
+def draw_lanes(rows: Sequence[Row]) -> tuple[Lane, ...]:
+    """Return decisions, newest first, as marks on one line of time per rollout, the newest rollout first."""
+    if not rows:
+        return ()
+    first_s, span_s = rows[-1].at_s, max(rows[0].at_s - rows[-1].at_s, 1.0)
+    lanes: dict[str, list[tuple[float, str, Row]]] = {}
+    for row in rows:
+        place = 100 * (row.at_s - first_s) / span_s
+        lanes.setdefault(row.rollout_id, []).append((place, outlook(Phase(row.phase)), row))
+    return tuple(Lane(rollout_id, tuple(marks)) for rollout_id, marks in lanes.items())
 
 
 def find_decision(ledger: Ledger | None, sequence: int) -> Entry:

@@ -1,11 +1,15 @@
-"""The fleet: what serves now, which rollouts are under way, and what needs attention, worst first."""
+"""The fleet: what serves now, what needs a person, which rollouts are under way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.wire.routing import RoutingTable, ServiceRoutes
 from controlplane.web.sources.shelf import Snapshot
+from controlplane.web.views.replicas import ReplicaView
 from controlplane.web.views.rollout import RolloutView, view_rollout
+from controlplane.web.views.slos import SloList
 from controlplane.web.views.story import Chronicle
+from controlplane.web.views.traffic import ServiceTraffic
 
 URGENCY = ("failed", "rolling-back", "paused", "aborting", "progressing", "mirroring", "promoting", "baking")
 RECENT = 5
@@ -13,49 +17,61 @@ RECENT = 5
 
 @dataclass(frozen=True)
 class Arm:
-    """One version of a service: its role, its share of live traffic, and its replicas."""
+    """One version of a service: its role, the share of live traffic asked for it, and its replicas."""
 
     version: str
     role: str
     share: float
-    replicas: tuple[str, ...]
+    replicas: tuple[ReplicaView, ...]
     description: str = ""
 
 
 @dataclass(frozen=True)
 class ServiceView:
-    """One service as the gateway routes it: lanes, versions, and the rollout that splits its traffic."""
+    """One service as the gateway routes it: lanes, versions, what was served, and the rollout that splits it."""
 
     service: str
     lanes: tuple[str, ...]
     sticky: str
     arms: tuple[Arm, ...]
     rollout_id: str
+    traffic: ServiceTraffic | None
 
 
 @dataclass(frozen=True)
 class FleetView:
-    """The sentence, the services, the rollouts under way (worst first) and those that ended last."""
+    """The services, workers that no service routes to, rollouts under way (worst first) and those that ended last."""
 
-    sentence: str
     services: tuple[ServiceView, ...]
+    beside: tuple[ReplicaView, ...]
     revision: int | None
     active: tuple[RolloutView, ...]
     ended: tuple[RolloutView, ...]
 
 
-def view_fleet(chronicle: Chronicle, table: RoutingTable | None, shelf: Snapshot | None) -> FleetView:
+def view_fleet(
+    chronicle: Chronicle,
+    table: RoutingTable | None,
+    shelf: Snapshot | None,
+    replicas: Sequence[ReplicaView],
+    traffic: dict[str, ServiceTraffic],
+) -> FleetView:
     """Return what is known of the fleet."""
     active = [view_rollout(story) for story in chronicle.newest() if not story.is_over]
     ended = [view_rollout(story) for story in chronicle.newest() if story.is_over][:RECENT]
     active.sort(key=lambda view: URGENCY.index(view.phase) if view.phase in URGENCY else len(URGENCY))
     told = {str(r.id): r.description for records in (shelf.versions if shelf else {}).values() for r in records}
-    services = tuple(_view_service(routes, told) for _, routes in sorted(table.services.items())) if table else ()
-    sentence = _summarise(services, active, ended)
-    return FleetView(sentence, services, table.revision if table else None, tuple(active), tuple(ended))
+    services = []
+    for name, routes in sorted(table.services.items()) if table else ():
+        mine = [replica for replica in replicas if replica.service == name]
+        services.append(_view_service(routes, told, mine, traffic.get(name)))
+    beside = tuple(replica for replica in replicas if not replica.service)
+    return FleetView(tuple(services), beside, table.revision if table else None, tuple(active), tuple(ended))
 
 
-def _view_service(routes: ServiceRoutes, told: dict[str, str]) -> ServiceView:
+def _view_service(
+    routes: ServiceRoutes, told: dict[str, str], replicas: Sequence[ReplicaView], traffic: ServiceTraffic | None
+) -> ServiceView:
     split = routes.split
     weight = split.weight if split else 0.0
     versions = [(str(routes.champion), "champion", 1 - weight)]
@@ -64,21 +80,35 @@ def _view_service(routes: ServiceRoutes, told: dict[str, str]) -> ServiceView:
     known = {version for version, _, _ in versions}
     versions += [(version, "standing by", 0.0) for version in routes.endpoints if version not in known]
     arms = tuple(
-        Arm(version, role, share, tuple(e.replica for e in routes.endpoints.get(version, ())), told.get(version, ""))
+        Arm(version, role, share, tuple(r for r in replicas if r.version == version), told.get(version, ""))
         for version, role, share in versions
     )
-    return ServiceView(
-        routes.service, tuple(routes.lanes), routes.sticky.value, arms, split.rollout_id if split else ""
-    )
+    rollout_id = split.rollout_id if split else ""
+    return ServiceView(routes.service, tuple(routes.lanes), routes.sticky.value, arms, rollout_id, traffic)
 
 
-def _summarise(services: tuple[ServiceView, ...], active: list[RolloutView], ended: list[RolloutView]) -> str:
-    if not services and not active and not ended:
+def summarise(fleet: FleetView, needing: int, objectives: SloList | None) -> str:
+    """Return the page's sentence: rollouts, what needs a person, and how the objectives stand."""
+    if not fleet.services and not fleet.active and not fleet.ended:
         return "Nothing has run here yet."
-    waiting = sum(view.outlook in {"waiting", "bad"} for view in active)
-    moving = len(active) - waiting
-    parts = [f"{len(services)} service{'s' if len(services) != 1 else ''} routed"]
-    parts.append(f"{moving} rollout{'s' if moving != 1 else ''} under way" if moving else "no rollout under way")
+    waiting = sum(view.outlook == "waiting" for view in fleet.active)
+    moving = len(fleet.active) - waiting
+    parts = [f"{moving} rollout{'s' if moving != 1 else ''} under way" if moving else "No rollout is under way"]
     if waiting:
-        parts.append(f"{waiting} need{'s' if waiting == 1 else ''} a person's attention")
-    return ", ".join(parts) + "."
+        parts.append(f"{waiting} wait{'s' if waiting == 1 else ''} for a person")
+    parts.append(tell_objectives(objectives))
+    parts.append(f"{needing} thing{'s' if needing != 1 else ''} to look at" if needing else "nothing to look at")
+    return ", ".join(part for part in parts if part) + "."
+
+
+def tell_objectives(objectives: SloList | None) -> str:
+    """Return in a few words how the objectives stand; nothing where none is known."""
+    if objectives is None or not objectives.rows:
+        return ""
+    silent = sum(row.is_met is None for row in objectives.rows)
+    outside = sum(row.is_met is False or (row.budget is not None and row.budget.left <= 0) for row in objectives.rows)
+    if outside:
+        return f"{outside} of {len(objectives.rows)} SLOs missed"
+    if silent:
+        return f"{len(objectives.rows) - silent} of {len(objectives.rows)} SLOs in budget, {silent} without data"
+    return "all SLOs in budget"

@@ -1,5 +1,6 @@
 """Models: which version serves, since when and by whose decision; what served when; where versions come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.errors import NotFound
@@ -13,6 +14,7 @@ from registry.profile.compare import Contender
 
 CLOSED = frozenset({"moved", "undone", "adopted"})
 ROLLOUT_ACTOR = "rollout/"
+DEEPEST = 30
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,37 @@ class VersionRow:
     record: VersionRecord
     parent: str
     rollouts: tuple[RolloutView, ...]
-    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One version in the tree of what was made from what; ``parent`` is told where it is another model's."""
+
+    record: VersionRecord
+    parent: str
+    children: tuple["Branch", ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One reign drawn: where it begins and ends, from 0 to 100, and whether it is every second of its alias."""
+
+    reign: Reign
+    x: float
+    width: float
+    is_even: bool
 
 
 @dataclass(frozen=True)
 class ModelView:
-    """One model: its sentence, versions newest first, and its champions' reigns, newest first."""
+    """One model: its sentence, versions newest first, its champions' reigns newest first and drawn by alias."""
 
     name: str
     sentence: str
     versions: tuple[VersionRow, ...]
+    tree: tuple[Branch, ...]
     reigns: tuple[Reign, ...]
+    bars: tuple[tuple[str, tuple[Bar, ...]], ...]
     moves: tuple[Move, ...]
     profiles: tuple[Contender, ...]
 
@@ -69,7 +91,7 @@ def view_models(shelf: Snapshot | None) -> tuple[ModelRow, ...]:
     )
 
 
-def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str) -> ModelView:
+def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str, now_s: float) -> ModelView:
     """Return one model.
 
     Raises:
@@ -84,21 +106,16 @@ def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str) -> Model
     stories: dict[str, list[RolloutView]] = {}
     for story in chronicle.newest():
         stories.setdefault(story.challenger, []).append(view_rollout(story))
-    parents = {record.id: record.parent for record in records}
     rows = tuple(
-        VersionRow(
-            record,
-            str(record.parent or ""),
-            tuple(stories.get(str(record.id), ())),
-            _depth(record.id, parents),
-        )
-        for record in records
+        VersionRow(record, str(record.parent or ""), tuple(stories.get(str(record.id), ()))) for record in records
     )
     return ModelView(
         name,
         _summarise(name, reigns, len(records)),
         rows,
+        grow_tree(records),
         tuple(reversed(reigns)),
+        draw_reigns(reigns, now_s),
         tuple(moves[::-1]),
         tuple(shelf.profiles.get(name, ())),
     )
@@ -129,13 +146,41 @@ def _now(reigns: list[Reign]) -> Reign | None:
     return next((reign for reign in reversed(reigns) if reign.until_s is None and reign.alias == CHAMPION), None)
 
 
-def _depth(version: VersionId, parents: dict[VersionId, VersionId | None]) -> int:
-    """Return how many ancestors a version has in this model; a ring counts once round."""
-    depth, seen, current = 0, {version}, parents.get(version)
-    while current is not None and current not in seen:
-        seen.add(current)
-        depth, current = depth + 1, parents.get(current)
-    return depth
+def draw_reigns(reigns: Sequence[Reign], now_s: float) -> tuple[tuple[str, tuple[Bar, ...]], ...]:
+    """Return each alias's reigns as bars over the time from the first one to now."""
+    if not reigns:
+        return ()
+    first_s = reigns[0].since_s
+    span_s = max(now_s - first_s, 1.0)
+    bars: dict[str, list[Bar]] = {}
+    for reign in reigns:
+        mine = bars.setdefault(reign.alias, [])
+        end_s = now_s if reign.until_s is None else reign.until_s
+        place = (100 * (reign.since_s - first_s) / span_s, 100 * (end_s - reign.since_s) / span_s)
+        mine.append(Bar(reign, *place, is_even=len(mine) % 2 == 1))
+    return tuple((alias, tuple(mine)) for alias, mine in bars.items())
+
+
+def grow_tree(records: Sequence[VersionRecord]) -> tuple[Branch, ...]:
+    """Return a model's versions as trees of what was made from what, the oldest first; a ring begins at its oldest.
+
+    What is deeper than a page can show begins a tree of its own.
+    """
+    known = {record.id: record for record in sorted(records, key=lambda record: record.id)}
+    children: dict[VersionId, list[VersionRecord]] = {}
+    for record in known.values():
+        if record.parent in known:
+            children.setdefault(record.parent, []).append(record)
+    placed: set[VersionId] = set()
+
+    def branch(record: VersionRecord, depth: int = 0) -> Branch:
+        placed.add(record.id)
+        below = children.get(record.id, ()) if depth < DEEPEST else ()
+        mine = tuple(branch(child, depth + 1) for child in below if child.id not in placed)
+        return Branch(record, str(record.parent or ""), mine)
+
+    roots = [branch(record) for record in known.values() if record.parent not in known]
+    return tuple(roots + [branch(record) for record in known.values() if record.id not in placed])
 
 
 def _summarise(name: str, reigns: list[Reign], versions: int) -> str:

@@ -1,11 +1,17 @@
-"""Quality: what scorers said of each version over time, and the outputs to look at first."""
+"""Quality: monitors that moved, what scorers said of each version over time, and the outputs to look at first."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.web.sources.telemetry import Example, Recorded, Scored
+from contracts.specs.monitor import MonitorSpec
+from contracts.specs.service import ServiceSpec
+from controlplane.web.sources.serving import BINS, Spread
+from controlplane.web.sources.telemetry import Example, Recorded, Scored, Told
 
 MOST_COLUMNS = 48
 STRETCHES_S = (60, 300, 900, 3600, 4 * 3600, 86400)
+WEEK_S = 7 * 86400
+LEVELS = 5
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,41 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class MonitorView:
+    """One monitor of a service, and the alarms it raised in the last week, the newest first."""
+
+    service: str
+    name: str
+    spec: MonitorSpec
+    alarms: tuple[Told, ...]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The spread of one score, by version: how many, and an SVG path of the shares in 20 equal parts of [0, 1]."""
+
+    service: str
+    metric: str
+    lines: tuple[tuple[str, int, str], ...]
+
+
+@dataclass(frozen=True)
 class QualityView:
-    """All strips, one cell per ``stretch_s``, and the worst outputs of the newest day."""
+    """Monitors (those that moved first), strips of one cell per ``stretch_s``, spreads, and the worst outputs."""
 
     sentence: str
     stretch_s: int
+    monitors: tuple[MonitorView, ...]
     strips: tuple[Strip, ...]
+    overlays: tuple[Overlay, ...]
     examples: tuple[Example, ...]
     as_of_s: float
 
 
-def view_quality(recorded: Recorded | None) -> QualityView | None:
-    """Return what scorers said; None while nothing was recorded."""
+def view_quality(
+    recorded: Recorded | None, specs: Mapping[str, ServiceSpec], spreads: Sequence[Spread] | None
+) -> QualityView | None:
+    """Return what scorers and monitors said; None while nothing was recorded."""
     if recorded is None:
         return None
     scores = recorded.scores
@@ -56,7 +85,31 @@ def view_quality(recorded: Recorded | None) -> QualityView | None:
     for row in scores:
         groups.setdefault((row.service, row.metric, row.version), []).append(row)
     strips = [_strip(key, rows, first_s, last_s, stretch_s) for key, rows in sorted(groups.items())]
-    return QualityView(_summarise(strips), stretch_s, tuple(strips), tuple(recorded.examples), recorded.newest_s)
+    monitors = _monitors(recorded, specs)
+    return QualityView(
+        _summarise(strips, monitors),
+        stretch_s,
+        monitors,
+        tuple(strips),
+        _overlays(spreads or ()),
+        tuple(recorded.examples),
+        recorded.newest_s,
+    )
+
+
+def _monitors(recorded: Recorded, specs: Mapping[str, ServiceSpec]) -> tuple[MonitorView, ...]:
+    since_s = recorded.newest_s - WEEK_S
+    alarms = [told for told in recorded.events if told.code == "monitor.alarm" and told.at_s >= since_s]
+
+    def raised(told: Told, name: str, model: str) -> bool:
+        return told.message.startswith(f"monitor {name}:") and told.subject.startswith(f"version/{model}@")
+
+    found = [
+        MonitorView(service, name, monitor, tuple(told for told in alarms if raised(told, name, spec.model)))
+        for service, spec in sorted(specs.items())
+        for name, monitor in spec.monitors.items()
+    ]
+    return tuple(sorted(found, key=lambda one: -max((told.at_s for told in one.alarms), default=0.0)))
 
 
 def _strip(key: tuple[str, str, str], rows: list[Scored], first_s: int, last_s: int, stretch_s: int) -> Strip:
@@ -71,9 +124,34 @@ def _strip(key: tuple[str, str, str], rows: list[Scored], first_s: int, last_s: 
     return Strip(*key, n, sum(row.total for row in rows) / n, cells)
 
 
-def _summarise(strips: list[Strip]) -> str:
+def _overlays(spreads: Iterable[Spread]) -> tuple[Overlay, ...]:
+    groups: dict[tuple[str, str], list[Spread]] = {}
+    for spread in spreads:
+        groups.setdefault((spread.service, spread.metric), []).append(spread)
+    overlays = []
+    for (service, metric), mine in groups.items():
+        top = max(count / sum(spread.counts) for spread in mine for count in spread.counts)
+        lines = tuple((spread.version, sum(spread.counts), draw_spread(spread.counts, top)) for spread in mine)
+        overlays.append(Overlay(service, metric, lines))
+    return tuple(overlays)
+
+
+def draw_spread(counts: Sequence[int], top: float, width: int = 240, height: int = 60) -> str:
+    """Return the SVG path of a histogram's outline: shares of all, the largest of ``top`` as high as the picture."""
+    total, step = sum(counts), width / BINS
+    path = f"M0 {height}"
+    for position, count in enumerate(counts):
+        y = height - (height - 2) * count / total / top
+        path += f"V{y:.1f}H{(position + 1) * step:.0f}"
+    return f"{path}V{height}"
+
+
+def _summarise(strips: list[Strip], monitors: tuple[MonitorView, ...]) -> str:
     if not strips:
         return "No output was judged yet."
     lowest = min(strips, key=lambda strip: strip.mean)
     judged = sum(strip.n for strip in strips)
-    return f"{judged} judgements; lowest is {lowest.version} with a mean of {lowest.mean:.3f} in {lowest.metric}."
+    moved = sum(bool(monitor.alarms) for monitor in monitors)
+    watched = f"{moved} of {len(monitors)} monitors moved this week; " if monitors else ""
+    worst = f"lowest is {lowest.version} with a mean of {lowest.mean:.3f} in {lowest.metric}"
+    return f"{watched}{judged} judgements; {worst}."

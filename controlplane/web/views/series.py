@@ -38,7 +38,7 @@ def sparkline(story: Story, width: int = 96, height: int = 20) -> str:
 
 
 def _traffic(story: Story, first: int) -> Columns:
-    rows = _thin(range(first, len(story.ticks)), keep=[t.weight for t in story.ticks])
+    rows = thin(range(first, len(story.ticks)), keep=[t.weight for t in story.ticks])
     return {
         "s": [story.ticks[row].sequence for row in rows],
         "t": [_time(story, row) for row in rows],
@@ -53,7 +53,7 @@ def _values(story: Story, verdict: Any, first: int) -> Columns:
     if arms is None:
         return columns
     readings = arms.readings()
-    for position in _thin([p for p, row in enumerate(arms.rows) if row >= first]):
+    for position in thin([p for p, row in enumerate(arms.rows) if row >= first]):
         row, reading = arms.rows[position], readings[position]
         if reading.challenger_n:
             columns["s"].append(story.ticks[row].sequence)
@@ -66,7 +66,7 @@ def _values(story: Story, verdict: Any, first: int) -> Columns:
 
 def _evidence(story: Story, gate: str, first: int) -> Columns:
     course = story.gates[gate]
-    positions = _thin([p for p, row in enumerate(course.rows) if row >= first], keep=course.evidence)
+    positions = thin([p for p, row in enumerate(course.rows) if row >= first], keep=course.evidence)
     return {
         "s": [story.ticks[course.rows[p]].sequence for p in positions],
         "t": [_time(story, course.rows[p]) for p in positions],
@@ -75,7 +75,7 @@ def _evidence(story: Story, gate: str, first: int) -> Columns:
     }
 
 
-def _thin(positions: Sequence[int], keep: Sequence[float] = ()) -> list[int]:
+def thin(positions: Sequence[int], keep: Sequence[float] = ()) -> list[int]:
     """Leave positions out until few enough are left; of each stretch the largest of ``keep`` stays, and the last."""
     if len(positions) <= MOST_ROWS:
         return list(positions)

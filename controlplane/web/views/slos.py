@@ -8,9 +8,10 @@ from itertools import accumulate
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
 from contracts.units import format_duration, format_fraction
-from controlplane.web.sources.telemetry import Counted, Recorded
-from controlplane.web.views.series import MOST_ROWS, Columns
-from rollout.burn import Budget, Finding, Sample, budget_left, judge_burn
+from controlplane.web.sources.telemetry import MINUTE_S, Counted, Recorded
+from controlplane.web.views.burn import CHALLENGER, count_within
+from controlplane.web.views.series import MOST_ROWS, Columns, thin
+from rollout.burn import RULES, Budget, Finding, Sample, budget_left, judge_burn
 from rollout.evidence.counts import Tally
 
 
@@ -34,6 +35,16 @@ class SloView:
     findings: tuple[Finding, ...]
     sentence: str
     series: Columns
+    burns: Columns | None = None
+
+    @property
+    def gone_in_s(self) -> float | None:
+        """Seconds until the budget is gone at the last hour's rate, 0 when it is; None while it does not go."""
+        if self.budget is None or not self.n:
+            return None
+        if self.budget.left <= 0:
+            return 0.0
+        return self.budget.gone_in_s if math.isfinite(self.budget.gone_in_s) else None
 
     @property
     def key(self) -> str:
@@ -85,7 +96,8 @@ def _view_slo(recorded: Recorded, spec: ServiceSpec, name: str, slo: Slo) -> Slo
     findings = judge_burn(samples, now_s=now_s, objective=slo.objective, born_s=born_s)
     sli = 1 - bad / n if n else None
     sentence = _tell_budget(budget, n)
-    return SloView(*place, sli, n, bad, budget, findings, sentence, _budget_series(samples, slo.objective, budget))
+    series, burns = _budget_series(samples, slo.objective, budget), _burn_series(samples, slo.objective)
+    return SloView(*place, sli, n, bad, budget, findings, sentence, series, burns)
 
 
 def _kind(slo: Slo) -> str:
@@ -118,17 +130,49 @@ def _tell_budget(budget: Budget, n: int) -> str:
 
 
 def _budget_series(samples: list[Sample], objective: float, budget: Budget) -> Columns:
-    """Return share of good events and budget left, bucket by bucket."""
+    """Return share of good events and budget left, bucket by bucket; where nothing was counted the share is left out.
+
+    The budget goes on at what it was: nothing was spent meanwhile.
+    """
+    columns: Columns = {name: [] for name in ("s", "t", "sli", "left", "limit")}
     spent = list(accumulate(sample.tally.bad for sample in samples))
     stretch = -(-len(samples) // MOST_ROWS) or 1
     kept = sorted({*range(0, len(samples), stretch), *range(max(len(samples) - 1, 0), len(samples))})
-    totals = [samples[i].tally.total for i in kept]
+    before_s = samples[0].at_s if samples else 0.0
+    for i in kept:
+        sample, left = samples[i], 1 - spent[i] / budget.allowed if budget.allowed else None
+        if sample.at_s - before_s > stretch * sample.length_s:
+            _add(columns, before_s + sample.length_s, samples[0].at_s, {"sli": None, "left": columns["left"][-1]})
+        rate = 1 - sample.tally.bad / sample.tally.total if sample.tally.total else None
+        _add(columns, sample.at_s, samples[0].at_s, {"sli": rate, "left": left})
+        before_s = sample.at_s
+    columns["limit"] = [objective] * len(columns["s"])
+    return columns
+
+
+def _add(columns: Columns, at_s: float, begin_s: float, values: dict[str, float | None]) -> None:
+    columns["s"].append(int(at_s))
+    columns["t"].append(at_s - begin_s)
+    for name, value in values.items():
+        columns[name].append(value)
+
+
+def _burn_series(samples: list[Sample], objective: float) -> Columns:
+    """Return the burn over the first alarm's windows, at the end of each bucket."""
+    times = [sample.at_s for sample in samples]
+    totals = list(accumulate((s.tally for s in samples), lambda a, b: Tally(a.bad + b.bad, a.total + b.total)))
+    counts = [(total.bad, total.total, 0, 0) for total in totals]
+    kept, rule = thin(range(len(samples))), RULES[0]
+
+    def burn(position: int, window_s: float) -> float | None:
+        bad, total = count_within(times, counts, position, window_s, CHALLENGER)
+        return bad / total / (1 - objective) if total else None
+
     return {
-        "s": [int(samples[i].at_s) for i in kept],
-        "t": [samples[i].at_s - samples[0].at_s for i in kept],
-        "sli": [1 - samples[i].tally.bad / total if total else None for i, total in zip(kept, totals, strict=True)],
-        "left": [1 - spent[i] / budget.allowed if budget.allowed else None for i in kept],
-        "limit": [objective] * len(kept),
+        "s": [int(times[p]) for p in kept],
+        "t": [times[p] - times[0] for p in kept],
+        "long": [burn(p, rule.long_s) for p in kept],
+        "short": [burn(p, rule.short_s) for p in kept],
     }
 
 
@@ -137,13 +181,16 @@ def _score_series(rows: list[tuple[int, int, float]], objective: float) -> Colum
     for start_s, n, total in rows:
         known = minutes.get(start_s, (0, 0.0))
         minutes[start_s] = (known[0] + n, known[1] + total)
-    kept = sorted(minutes)[:: -(-len(minutes) // MOST_ROWS) or 1]
-    return {
-        "s": kept,
-        "t": [start_s - kept[0] for start_s in kept],
-        "sli": [minutes[start_s][1] / minutes[start_s][0] for start_s in kept],
-        "limit": [objective] * len(kept),
-    }
+    stretch = -(-len(minutes) // MOST_ROWS) or 1
+    kept = sorted(minutes)[::stretch]
+    columns: Columns = {"s": [], "t": [], "sli": []}
+    before_s = kept[0] if kept else 0
+    for start_s in kept:
+        if start_s - before_s > stretch * MINUTE_S:
+            _add(columns, before_s + MINUTE_S, kept[0], {"sli": None})
+        _add(columns, start_s, kept[0], {"sli": minutes[start_s][1] / minutes[start_s][0]})
+        before_s = start_s
+    return {**columns, "limit": [objective] * len(columns["s"])}
 
 
 def _summarise(rows: list[SloView]) -> str:

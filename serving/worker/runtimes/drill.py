@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from contracts.wire.worker import FaultDrill, GenerateRequest
+from contracts.wire.worker import FailureReason, FaultDrill, GenerateRequest
 from serving.worker.memory import limit_growth
-from serving.worker.runtimes.port import AfterStep, Picture, PictureRuntime
+from serving.worker.runtimes.port import AfterStep, DrawFailure, Picture, PictureRuntime
 
 
 class DrillingRuntime:
@@ -15,6 +15,7 @@ class DrillingRuntime:
         self._faults = faults
         self._pictures = 0
         self._last_prompt: str | None = None
+        self._leaked: list[bytes] = []
 
     def load(self) -> None:
         """Load the version."""
@@ -31,8 +32,22 @@ class DrillingRuntime:
             limit_growth(headroom_bytes, final=True)
 
     def draw(self, requests: Sequence[GenerateRequest], after_step: AfterStep) -> list[Picture]:
-        """Draw pictures, of the prompts before when the stale-prompt fault is due."""
+        """Draw pictures, of the prompts before when the stale-prompt fault is due.
+
+        Raises:
+            DrawFailure: when the leak has eaten the memory headroom.
+        """
+        leaked_bytes = self._faults.leaked_bytes
+        if leaked_bytes is not None:
+            self._leak(len(requests) * leaked_bytes)
         return self._inner.draw([self._maybe_stale(request) for request in requests], after_step)
+
+    def _leak(self, size_bytes: int) -> None:
+        """Keep memory for ever; the operating system refuses more once the headroom is used up."""
+        try:
+            self._leaked.append(bytes(size_bytes))
+        except MemoryError:
+            raise DrawFailure(FailureReason.OOM, "out of memory: earlier pictures have left no room") from None
 
     def _maybe_stale(self, request: GenerateRequest) -> GenerateRequest:
         self._pictures += 1

@@ -1,0 +1,138 @@
+"""What the endpoints work with: stores, desks, the home's record, and the door."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+
+from contracts.clock import Clock, SystemClock
+from contracts.ids import VersionId, VersionRef
+from contracts.rng import Rng, SystemRng
+from controlplane.api.access import AccessSpec
+from controlplane.api.doorkeeper import Doorkeeper
+from controlplane.api.oidc import Oidc
+from controlplane.api.sessions import Sessions
+from controlplane.desks.journal import Journal
+from controlplane.desks.rollouts import Freeze, Precondition, RolloutDesk
+from controlplane.desks.services import ServiceDesk
+from controlplane.settings import Settings
+from controlplane.store.replies import Replies
+from controlplane.store.tokens import Role, load_token_key
+from controlplane.stores import Stores
+from controlplane.web.sources.home import Home
+from registry.catalogue import Catalogue, Registration, VersionPage, VersionRecord
+
+
+class Shelf(Catalogue, Protocol):
+    """A catalogue that can be searched, and that takes up versions which others registered in the same MLflow."""
+
+    def search(self, model: str | None = None, *, page: str | None = None, size: int = 100) -> VersionPage:
+        """Return one page of versions, of a model or of all, newest first."""
+        ...
+
+    def adopt(self, version: VersionId) -> VersionRecord:
+        """Make a version that somebody registered in MLflow ours, if it passes inspection."""
+        ...
+
+
+class LazyShelf:
+    """A catalogue that is opened when somebody first asks it: MLflow takes seconds to be imported."""
+
+    def __init__(self, open_: Callable[[], Shelf]) -> None:
+        self._open, self._lock = open_, threading.Lock()
+        self._opened: Shelf | None = None
+
+    def _shelf(self) -> Shelf:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def register(self, model: str, registration: Registration) -> VersionRecord:
+        """Copy a directory into the registry."""
+        return self._shelf().register(model, registration)
+
+    def get(self, reference: VersionRef) -> VersionRecord:
+        """Return the version that a number or an alias names."""
+        return self._shelf().get(reference)
+
+    def list_versions(self, model: str) -> list[VersionRecord]:
+        """Return the versions of a model, newest first."""
+        return self._shelf().list_versions(model)
+
+    def fetch(self, version: VersionId) -> Path:
+        """Return a local directory with the version's bytes."""
+        return self._shelf().fetch(version)
+
+    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
+        """Point an alias at a version."""
+        return self._shelf().move_alias(version, alias, actor=actor, reason=reason)
+
+    def search(self, model: str | None = None, *, page: str | None = None, size: int = 100) -> VersionPage:
+        """Return one page of versions."""
+        return self._shelf().search(model, page=page, size=size)
+
+    def adopt(self, version: VersionId) -> VersionRecord:
+        """Make a version that somebody registered in MLflow ours."""
+        return self._shelf().adopt(version)
+
+
+@dataclass
+class ApiContext:
+    """Everything that the API is made from.
+
+    ``leads`` tells whether this control plane decides. ``find_comparisons`` returns the kept comparisons of two
+    versions, as documents.
+    """
+
+    settings: Settings
+    stores: Stores
+    home: Home
+    catalogue: Shelf
+    access: AccessSpec = field(default_factory=AccessSpec)
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Rng = field(default_factory=SystemRng)
+    leads: Callable[[], bool] = lambda: False
+    preconditions: Sequence[Precondition] = ()
+    freeze: Freeze | None = None
+    find_comparisons: Callable[[VersionRecord, VersionRecord], list[dict[str, Any]]] = lambda one, other: []
+    services: ServiceDesk = field(init=False)
+    rollouts: RolloutDesk = field(init=False)
+    journal: Journal = field(init=False)
+    replies: Replies = field(init=False)
+    sessions: Sessions = field(init=False)
+    doorkeeper: Doorkeeper = field(init=False)
+    rehearsing: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        stores, access, clock = self.stores, self.access, self.clock
+        self.services = ServiceDesk(stores, self.catalogue)
+        self.rollouts = RolloutDesk(
+            stores, self.catalogue, clock, self.rng, preconditions=self.preconditions, freeze=self.freeze
+        )
+        self.journal, self.replies = Journal(stores.database), Replies(stores.database)
+        key = load_token_key(self.settings.token_key)
+        self.sessions = Sessions(stores.tokens, key, clock, length_s=access.session)
+        oidc = Oidc(access.oidc, self.settings.home, clock) if access.oidc is not None else None
+        self.doorkeeper = Doorkeeper(access, stores.tokens, self.sessions, oidc=oidc, clock=clock)
+
+
+def context_of(request: Request) -> ApiContext:
+    """Return the context of the application that a request came to."""
+    context = request.app.state.context
+    assert isinstance(context, ApiContext)  # noqa: S101 - set where the application is made
+    return context
+
+
+Context = Annotated[ApiContext, Depends(context_of)]
+
+
+def first_token(stores: Stores) -> str | None:
+    """Return an admin's token for a control plane that has none yet, told this once; None where there is one."""
+    if stores.tokens.list():
+        return None
+    _, text = stores.tokens.create("admin", Role.ADMIN, actor="roost", reason="the first start on this machine")
+    return text

@@ -1,0 +1,100 @@
+"""Models and their versions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, Field
+
+from contracts.ids import NAME_PATTERN, VersionId, VersionRef
+from controlplane.api.context import Context
+from controlplane.api.documents import Body, Reason, VersionDocument, tell_version
+from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.principal import Operator, Viewer
+from controlplane.api.route import GuardedRoute, take_key
+
+router = APIRouter(route_class=GuardedRoute, tags=["versions"])
+ModelName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
+MOST_AT_ONCE = 1000
+
+
+class ModelDocument(BaseModel):
+    """A registered model: how many versions it has, its newest, and where its aliases point."""
+
+    name: str
+    versions: int
+    newest: str
+    aliases: dict[str, str]
+
+
+class AdoptBody(Body):
+    """A version that somebody registered in the same MLflow, to be taken up."""
+
+    number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    reason: Reason
+
+
+@router.get("/models")
+def list_models(who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100) -> Page[ModelDocument]:
+    """List the registered models by name."""
+    models: dict[str, ModelDocument] = {}
+    page: str | None = None
+    while True:
+        found = context.catalogue.search(page=page, size=MOST_AT_ONCE)
+        for record in found.versions:
+            name = record.id.model
+            one = models.setdefault(name, ModelDocument(name=name, versions=0, newest=str(record.id), aliases={}))
+            one.versions += 1
+            one.newest = max(one.newest, str(record.id), key=lambda text: VersionId.parse(text).number)
+            one.aliases |= dict.fromkeys(record.aliases, str(record.id))
+        page = found.next_page
+        if page is None:
+            return cut([models[name] for name in sorted(models)], cursor, limit)
+
+
+@router.get("/models/{model}/versions")
+def list_versions(
+    model: ModelName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+) -> Page[VersionDocument]:
+    """List the versions of a model, the newest first."""
+    return cut([tell_version(record) for record in context.catalogue.list_versions(model)], cursor, limit)
+
+
+@router.get("/models/{model}/versions/{version}")
+def show_version(
+    model: ModelName,
+    version: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,98}$", description="A number or an alias.")],
+    who: Viewer,
+    context: Context,
+) -> VersionDocument:
+    """Show one version, by its number or by an alias such as ``champion``."""
+    return tell_version(context.catalogue.get(VersionRef.parse(f"{model}@{version}")))
+
+
+@router.post("/models/{model}/versions", status_code=201, dependencies=[Depends(take_key)])
+def adopt_version(model: ModelName, body: AdoptBody, who: Operator, context: Context) -> VersionDocument:
+    """Take up a version that was registered in MLflow by other means; its files are inspected first."""
+    version = VersionId(model, body.number)
+    record = context.catalogue.adopt(version)
+    stores = context.stores
+    with stores.database.write() as connection:
+        stores.audit.write(
+            connection,
+            actor=who.actor,
+            action="version.register",
+            subject=f"version/{version}",
+            reason=body.reason,
+            detail={"digest": record.digest},
+        )
+    return tell_version(record)
+
+
+@router.get("/comparisons", tags=["quality"])
+def list_comparisons(
+    one: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{1,100}@[A-Za-z0-9_-]{1,99}$")],
+    other: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{1,100}@[A-Za-z0-9_-]{1,99}$")],
+    who: Viewer,
+    context: Context,
+) -> Page[dict[str, object]]:
+    """List the kept comparisons of two versions' bytes, the newest first."""
+    first, second = (context.catalogue.get(VersionRef.parse(text)) for text in (one, other))
+    return Page(items=context.find_comparisons(first, second), next=None)

@@ -1,0 +1,153 @@
+"""Errors as ``application/problem+json`` (RFC 9457), with the codes and hints that the command line shows."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from contracts.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    RoostError,
+    SpecError,
+    Unauthenticated,
+    Unavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class TooManyRequests(Unavailable):
+    """More was asked than one actor may ask; ``wait_s`` is when to try again."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message, hint=f"try again in {max(1, round(wait_s))} s")
+        self.wait_s = wait_s
+
+
+class Outdated(Conflict):
+    """What the caller has seen is not what is there any more (``If-Match``)."""
+
+
+STATUSES: tuple[tuple[type[RoostError], int], ...] = (
+    (TooManyRequests, 429),
+    (Outdated, 412),
+    (SpecError, 400),
+    (InvalidInput, 400),
+    (Unauthenticated, 401),
+    (NotPermitted, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Unavailable, 503),
+    (IntegrityError, 500),
+)
+
+
+class Flaw(BaseModel):
+    """One mistake in what was sent."""
+
+    path: str
+    value: str
+    message: str
+    remedy: str
+
+
+class ProblemDocument(BaseModel):
+    """An error; programs match on ``code``, people read ``detail`` and ``hint``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str
+    problems: list[Flaw] | None = None
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": text,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    for status, text in {
+        "4XX": "What was asked can't be done; nothing was changed.",
+        "5XX": "Something that is needed doesn't answer, or isn't what it was.",
+    }.items()
+}
+
+
+def add_problems(app: FastAPI) -> None:
+    """Let an application tell all its errors as problems."""
+
+    @app.exception_handler(RoostError)
+    def tell(request: Request, error: Exception) -> Response:
+        return answer_problem(error) if isinstance(error, RoostError) else answer_problem(RoostError(str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    def tell_flaws(request: Request, error: Exception) -> Response:
+        return _answer_flaws(error.errors() if isinstance(error, RequestValidationError) else [])
+
+    @app.exception_handler(HTTPException)
+    def tell_plain(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return _answer(status, HTTPStatus(status).phrase, _plain(status), headers=headers)
+
+    @app.exception_handler(Exception)
+    def tell_nothing(request: Request, error: Exception) -> Response:
+        # What went wrong stands in the log; it may name what no client should know.
+        return answer_problem(RoostError("the request failed inside the control plane", hint="see its log"))
+
+
+def answer_problem(error: RoostError) -> Response:
+    """Return an error as a response."""
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+    headers = {}
+    if isinstance(error, TooManyRequests):
+        headers["retry-after"] = str(max(1, round(error.wait_s)))
+    elif status == 503:
+        headers["retry-after"] = "5"
+    elif status == 401:
+        headers["www-authenticate"] = 'Bearer realm="roost"'
+    return _answer(status, HTTPStatus(status).phrase, error.to_dict(), headers=headers)
+
+
+def _answer(status: int, title: str, told: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    document = {"type": f"urn:roost:problem:{told['code']}", "title": title, "status": status}
+    rest = {name: value for name, value in told.items() if name != "message"}
+    body = {**document, "detail": told["message"], **rest}
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _answer_flaws(errors: Any) -> Response:
+    flaws = [
+        {
+            "path": ".".join(str(step) for step in error["loc"]),
+            "value": repr(error.get("input"))[:100],
+            "message": error["msg"],
+            "remedy": "",
+        }
+        for error in errors
+    ]
+    first = f"{flaws[0]['path']}: {flaws[0]['message']}" if flaws else "the request is not what the API takes"
+    told = InvalidInput(first, hint="the API's description is at openapi.json").to_dict()
+    return _answer(422, "Unprocessable Content", {**told, "problems": flaws})
+
+
+def _plain(status: int) -> dict[str, str]:
+    """Tell an error of HTTP itself: an address that isn't there, a method it doesn't take, a body too large."""
+    told: dict[int, RoostError] = {
+        404: NotFound("there is nothing at this address", hint="the API's description is at openapi.json"),
+        405: InvalidInput("this address doesn't take this method", hint="the header Allow names those it takes"),
+        413: InvalidInput("the request is larger than this server takes", hint="send less, or raise access.max_body"),
+    }
+    return told.get(status, InvalidInput(HTTPStatus(status).phrase)).to_dict()

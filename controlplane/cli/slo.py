@@ -1,0 +1,56 @@
+"""``roost slo``: objectives, what is left of their budgets, and rules for Prometheus made from them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controlplane.cli.output import print_json, print_rows
+from controlplane.cli.session import Session, complete, remote
+from controlplane.cli.spec import validate
+
+app = typer.Typer(help="See objectives and their budgets, and export them.", no_args_is_help=True)
+Service = Annotated[str, typer.Argument(help="The service.", autocompletion=complete("/services", "name"))]
+COLUMNS = ("SERVICE", "SLO", "OBJECTIVE", "SLI", "BUDGET LEFT", "BURN", "GONE IN")
+
+app.command("validate")(validate)
+
+
+@app.command("list")
+@remote
+def list_(session: Session) -> None:
+    """List all objectives, the one with the least budget left first."""
+    found = list(session.api.items("/slos", at_most=10_000))
+    _print(session, found)
+
+
+@app.command()
+@remote
+def show(session: Session, service: Service) -> None:
+    """Show one service's objectives."""
+    _print(session, list(session.api.items(f"/slos/{service}", at_most=10_000)))
+
+
+def _print(session: Session, found: list[dict[str, Any]]) -> None:
+    found.sort(key=lambda slo: (slo["budget_left"] is None, slo["budget_left"] or 0.0))
+    if session.as_json:
+        print_json(found)
+        return
+    empty = "no objectives yet; roost service apply FILE brings a service's"
+    print_rows(COLUMNS, [_row(slo) for slo in found], shrinks="SLO", empty=empty)
+
+
+def _row(slo: dict[str, Any]) -> list[str]:
+    from contracts.units import format_duration, format_fraction
+    from controlplane.cli.rollout_tell import NOTHING
+
+    burns = " / ".join(f"{format_duration(burn['window_s'])} {burn['rate']:.2g}×" for burn in slo["burns"])
+    return [
+        slo["service"],
+        slo["name"],
+        format_fraction(slo["objective"], 4),
+        NOTHING if slo["sli"] is None else format_fraction(slo["sli"], 4),
+        NOTHING if slo["budget_left"] is None else format_fraction(slo["budget_left"]),
+        burns or NOTHING,
+        NOTHING if slo["gone_in_s"] is None else f"✖ {format_duration(round(slo['gone_in_s']))}",
+    ]

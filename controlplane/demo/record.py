@@ -1,0 +1,56 @@
+"""What the decisions on one rollout say of it: where it stands, how it ended, and why."""
+
+from controlplane.demo.scenario import Ending, Fate
+from controlplane.store.ledger import Entry
+from rollout.actions import NOTIFYING, ReasonCode
+from rollout.phases import BEFORE_TRAFFIC, ENDED, Phase
+
+FATES = {Phase.PROMOTED: Fate.PROMOTED, Phase.ROLLED_BACK: Fate.ROLLED_BACK, Phase.ABORTED: Fate.ABORTED}
+
+
+class Record:
+    """The decisions so far; ``why`` is the sentence that the ending stands on."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.PENDING
+        self.is_held = False
+        self.why = ""
+        self._by = ""
+        self._was_held = self._was_champion = self._was_refused = False
+        self._traffic_since_s: float | None = None
+        self._last_s = 0.0
+
+    @property
+    def trial_s(self) -> float:
+        """How long the challenger has had traffic."""
+        return self._last_s - self._traffic_since_s if self._traffic_since_s is not None else 0.0
+
+    def add(self, entry: Entry) -> None:
+        """Take the next decision in."""
+        decision = entry.decision
+        self.phase, code = Phase(decision["phase"]), ReasonCode(decision["reason"])
+        self._was_champion |= self.phase is Phase.BAKING
+        self.is_held = code is ReasonCode.ENVIRONMENT
+        self._was_held |= self.is_held
+        if self.phase not in BEFORE_TRAFFIC and self.phase not in ENDED:
+            self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
+            self._last_s = entry.at_s
+        if code is ReasonCode.PROVEN_HARM:
+            proven = (verdict for verdict in decision["verdicts"] if verdict["sentence"] == decision["sentence"])
+            self._by = next((str(verdict["sli"]) for verdict in proven), "")
+        if code in NOTIFYING and not code.value.startswith("rollout."):
+            self.why = str(decision["sentence"])
+
+    def refuse(self, why: str) -> None:
+        """Note that it got no traffic at all."""
+        self._was_refused, self.why = True, why
+
+    def ending(self) -> Ending:
+        """Return how it ended."""
+        if self._was_refused:
+            return Ending(Fate.REFUSED)
+        fate = FATES.get(self.phase, Fate.FAILED)
+        if fate is Fate.ROLLED_BACK and self._was_champion:
+            fate = Fate.REVERTED
+        by = self._by if fate in {Fate.ROLLED_BACK, Fate.REVERTED} else ""
+        return Ending(fate, by, self._was_held)

@@ -1,0 +1,1 @@
+"""Objectives as files for Prometheus and Grafana."""

@@ -1,0 +1,1 @@
+"""Telemetry of traffic that does not pass the gateway."""

@@ -1,0 +1,92 @@
+"""What needs a person, the worst first: harm and failures, budgets, waiting, alarms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from contracts.errors import RoostError
+from controlplane.web.sources.telemetry import Recorded
+from controlplane.web.views.replicas import TROUBLED, ReplicaView
+from controlplane.web.views.rollout import RolloutView
+from controlplane.web.views.slos import SloList
+
+ALARMED_WITHIN_S = 86400.0
+RANKS = ("record", "harm", "missed", "replica", "burn", "waiting", "memory", "alarm")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One thing that needs a person: its kind (in the order of ``RANKS``), what, a sentence, and where it is seen."""
+
+    kind: str
+    what: str
+    sentence: str
+    link: str
+    at_s: float | None = None
+
+    @property
+    def outlook(self) -> str:
+        """How it is shown: bad, or waiting."""
+        return "bad" if RANKS.index(self.kind) <= RANKS.index("replica") else "waiting"
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Everything that may need a person."""
+
+    active: Sequence[RolloutView]
+    objectives: SloList | None
+    replicas: Sequence[ReplicaView]
+    out_of_memory: Mapping[tuple[str, str], int]
+    recorded: Recorded | None
+    problem: RoostError | None
+
+
+def view_attention(signs: Signs, now_s: float) -> tuple[Attention, ...]:
+    """Return what needs a person, the worst first, the newest first of each kind."""
+    found = [*_rollouts(signs.active), *_objectives(signs.objectives), *_replicas(signs)]
+    if signs.problem is not None:
+        found.append(Attention("record", "the record", signs.problem.message, "/decisions"))
+    found += [
+        Attention("alarm", told.subject, told.message, "/quality", told.at_s)
+        for told in (signs.recorded.events if signs.recorded is not None else ())
+        if told.code == "monitor.alarm" and now_s - told.at_s < ALARMED_WITHIN_S
+    ]
+    return tuple(sorted(found, key=lambda one: (RANKS.index(one.kind), -(one.at_s or 0.0))))
+
+
+def _rollouts(active: Sequence[RolloutView]) -> list[Attention]:
+    kinds = {"bad": "harm", "waiting": "waiting"}
+    return [
+        Attention(kinds[view.outlook], view.rollout_id, view.sentence, f"/rollouts/{view.rollout_id}", view.at_s)
+        for view in active
+        if view.outlook in kinds
+    ]
+
+
+def _objectives(objectives: SloList | None) -> list[Attention]:
+    found = []
+    for row in objectives.rows if objectives is not None else ():
+        spent = row.budget is not None and row.budget.left <= 0
+        fires = [finding for finding in row.findings if finding.fires]
+        if row.is_met is False or spent or fires:
+            sentence = fires[0].sentence if fires and not spent and row.is_met is not False else row.sentence
+            kind = "missed" if row.is_met is False or spent else "burn"
+            found.append(Attention(kind, f"{row.service} {row.name}", sentence, f"/slos#slo-{row.service}-{row.name}"))
+    return found
+
+
+def _replicas(signs: Signs) -> list[Attention]:
+    found = [
+        Attention(
+            "replica",
+            f"{replica.version} {replica.name}",
+            f"the replica is {replica.state}{f': {replica.message}' if replica.message else ''}",
+            f"/#s-{replica.service}",
+        )
+        for replica in signs.replicas
+        if replica.state in TROUBLED
+    ]
+    for (service, version), count in signs.out_of_memory.items():
+        sentence = f"{count} attempt{'s' if count != 1 else ''} ran out of memory in the last hour"
+        found.append(Attention("memory", f"{version} for {service}", sentence, f"/#s-{service}"))
+    return found
