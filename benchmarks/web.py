@@ -41,7 +41,7 @@ DECISIONS = 20
 LARGEST_BYTES, LONGEST_CHART_S, LONGEST_DELAY_S, LARGEST_CORE_SHARE = 40_000, 0.5, 1.0, 0.10
 LARGEST_RATIO = 0.25
 """Of the time to the first chart, to plotly's in the same run: what a busy machine disturbs least."""
-STATIC = ("roost.css", "icon.svg", "main.js", "live.js", "charts.js", "keys.js", "scatter.js")
+STATIC = ("roost.css", "icon.svg", "main.js", "ask.js", "live.js", "charts.js", "keys.js", "scatter.js")
 MARK = "() => performance.getEntriesByName('chart')[0]?.startTime"
 
 

@@ -11,6 +11,8 @@ from controlplane.settings import Settings
 from controlplane.store.audit import Audit
 from controlplane.store.cursors import Cursors
 from controlplane.store.database import Database
+from controlplane.store.freezes import Freezes
+from controlplane.store.kills import Kills
 from controlplane.store.lease import Leases
 from controlplane.store.migrate import open_store
 from controlplane.store.outbox import Outbox
@@ -18,6 +20,7 @@ from controlplane.store.rollouts import Rollouts
 from controlplane.store.services import Services
 from controlplane.store.sql_ledger import SqlLedger
 from controlplane.store.tokens import Tokens, load_token_key
+from controlplane.store.watches import Watches
 from controlplane.store.wishes import Wishes
 
 
@@ -31,6 +34,9 @@ class Stores:
     rollouts: Rollouts
     wishes: Wishes
     cursors: Cursors
+    kills: Kills
+    freezes: Freezes
+    watches: Watches
     ledger: SqlLedger
     audit: Audit
     outbox: Outbox
@@ -48,6 +54,9 @@ class Stores:
             rollouts=Rollouts(database, leases),
             wishes=Wishes(database),
             cursors=Cursors(database),
+            kills=Kills(database),
+            freezes=Freezes(database),
+            watches=Watches(database),
             ledger=SqlLedger(database, code_version=distribution_version("roost")),
             audit=Audit(database),
             outbox=Outbox(database),

@@ -17,7 +17,7 @@ from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryReply
 from controlplane.hooks import Hooks
 from controlplane.loop.evidence import Judged
-from controlplane.loop.ports import Watcher
+from controlplane.loop.ports import Sight, Watcher
 from controlplane.reviewing.desk import Output, ReviewDesk
 from controlplane.store.history import SCORES, History, ScoredOutput
 from controlplane.store.telemetry_database import reading
@@ -40,7 +40,9 @@ class HistoryWatcher:
     def __init__(self, history: History, reviews: ReviewDesk | None = None) -> None:
         self._history, self._reviews = history, reviews
 
-    def look(self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId) -> tuple[ManualAction, ...]:
+    def look(
+        self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId | None
+    ) -> tuple[ManualAction, ...]:
         """Write one tick down; a history that can't be written costs that tick's record, not the rollout."""
         self.keep(
             reply,
@@ -108,7 +110,9 @@ class MonitorWatcher:
         """End the scoring thread."""
         self._queue.close()
 
-    def look(self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId) -> tuple[ManualAction, ...]:
+    def look(
+        self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId | None
+    ) -> tuple[ManualAction, ...]:
         """Judge what one tick brought; return what alarms about the challenger ask, each alarm once.
 
         An alarm about any other version only tells.
@@ -177,7 +181,7 @@ class MonitorWatcher:
         with reading(self._history.engine) as connection:
             return np.array(connection.execute(query.order_by(SCORES.c.at_s)).scalars().all(), dtype=float)
 
-    def _act(self, finding: Finding, challenger: VersionId) -> list[ManualAction]:
+    def _act(self, finding: Finding, challenger: VersionId | None) -> list[ManualAction]:
         self._notify("monitor.alarm", finding.version, finding.sentence, finding)
         if finding.hook is not None and self._hooks is not None:
             self._hooks.put(finding.hook, {"kind": "monitor.alarm", "service": self._spec.service, **_told(finding)})
@@ -201,6 +205,85 @@ class Watchers:
     def __init__(self, *watchers: Watcher) -> None:
         self._watchers = watchers
 
-    def look(self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId) -> tuple[ManualAction, ...]:
+    def look(
+        self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId | None
+    ) -> tuple[ManualAction, ...]:
         """Let each look in its order; return what all of them ask."""
         return tuple(action for watcher in self._watchers for action in watcher.look(reply, judged, challenger))
+
+
+class ServiceWatchers:
+    """Looks on at all services: one history and one review queue, and each service's own monitors."""
+
+    def __init__(
+        self,
+        history: History,
+        scorers: Mapping[str, Scorer],
+        clock: Clock,
+        *,
+        reviews: ReviewDesk | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._history, self._scorers, self._clock, self._hooks = history, scorers, clock, hooks
+        self._keeper = HistoryWatcher(history, reviews)
+        self._monitors: dict[str, tuple[ServiceSpec, MonitorWatcher | None]] = {}
+        self._told: list[Event] = []
+
+    def look(self, reply: TelemetryReply, sights: Sequence[Sight]) -> dict[str, tuple[ManualAction, ...]]:
+        """Keep what one tick brought, and return, by service, what monitors ask of its rollout."""
+        self._keeper.look(reply, [found for sight in sights for found in sight.judged], None)
+        asked = {}
+        for sight in sights:
+            monitor = self._monitor(sight.spec)
+            if monitor is not None:
+                challenger = VersionId.parse(sight.rollout.challenger) if sight.rollout is not None else None
+                asked[sight.spec.service] = monitor.look(reply, sight.judged, challenger)
+        return asked
+
+    def take_told(self) -> list[Event]:
+        """Return what monitors have to tell since the last call."""
+        told, self._told = self._told, []
+        return told
+
+    def tell(self, event: Event) -> None:
+        """Write down what people are told."""
+        self._keeper.tell(event)
+
+    def reload(self) -> None:
+        """Begin the monitors anew: what they learnt last may come again, and would count twice."""
+        for _, monitor in self._monitors.values():
+            if monitor is not None:
+                monitor.close()
+        self._monitors.clear()
+        self._told.clear()
+
+    def close(self) -> None:
+        """End the monitors' threads."""
+        self.reload()
+
+    def _monitor(self, spec: ServiceSpec) -> MonitorWatcher | None:
+        """Return a service's monitors, None when it has none or they can't be made; a new spec makes them anew."""
+        known = self._monitors.get(spec.service)
+        if known is None or known[0] is not spec:
+            if known is not None and known[1] is not None:
+                known[1].close()
+            self._note(spec)
+            known = self._monitors[spec.service] = spec, self._make(spec)
+        return known[1]
+
+    def _make(self, spec: ServiceSpec) -> MonitorWatcher | None:
+        if not spec.monitors:
+            return None
+        try:
+            return MonitorWatcher(
+                spec, self._scorers, self._history, self._clock, tell=lambda one: self._told.append(one), hooks=self._hooks
+            )
+        except InvalidInput as error:
+            log.warning("%s has no monitors: %s", spec.service, error.message)
+            return None
+
+    def _note(self, spec: ServiceSpec) -> None:
+        try:
+            self._history.record_spec(spec, self._clock.now_s())
+        except SQLAlchemyError as error:
+            log.warning("a spec is missing in the history: %s", error)

@@ -1,63 +1,152 @@
 """Wiring: the embedded system, put together from its parts, on one machine and one folder."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 
 from contracts.clock import Clock, SystemClock
 from contracts.errors import Conflict, InvalidInput
+from contracts.events import Event
 from contracts.rng import Rng, SystemRng
 from contracts.wire.gateway import GatewaySpec
-from controlplane.loop.reconcile import World
+from controlplane.hooks import Hooks, read_secret
+from controlplane.loop.book import GATEWAY
+from controlplane.loop.controller import Controller
+from controlplane.loop.ports import Guard
 from controlplane.loop.routing import RoutingDesk
+from controlplane.loop.world import World
+from controlplane.reviewing.desk import ReviewDesk
+from controlplane.reviewing.evidence import PreferenceEvidence
+from controlplane.server.scorers import InstalledScorers
 from controlplane.settings import Settings
+from controlplane.store.history import History
 from controlplane.store.ledger import FileLedger
+from controlplane.store.reviews import ReviewStore
+from controlplane.stores import Stores, open_stores
+from controlplane.watching import ServiceWatchers
+from evaluation.scorers.port import Scorer
 from registry.mlflow_catalogue import MlflowCatalogue
+from serving.fleet.budget import MemoryBudget
 from serving.fleet.local import LocalFleet
+from serving.fleet.reports import read_report
 from serving.gateway.client import GatewayClient
-from serving.process import start_child
+from serving.gateway.keeper import GatewayKeeper, end_process
+
+WORKER_GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
 class System:
-    """A running system: the ports that loops act through, where clients knock, and where its state lies."""
+    """A running system: the ports that it acts through, its stores, who decides, and where clients knock.
+
+    The controller decides nothing before its first `step`, or its `run`.
+    """
 
     settings: Settings
     world: World
+    stores: Stores
+    controller: Controller
     gateway_url: str
 
 
 @contextmanager
-def embedded_system(settings: Settings, clock: Clock | None = None, rng: Rng | None = None) -> Iterator[System]:
-    """Start everything embedded: MLflow's store in this process, gateway and workers as children on loopback.
+def embedded_system(
+    settings: Settings,
+    clock: Clock | None = None,
+    rng: Rng | None = None,
+    *,
+    gateway_port: int = 0,
+    leave: Callable[[], bool] = lambda: False,
+    scorers: Mapping[str, Scorer] | None = None,
+    tell: Callable[[Event], None] = lambda event: None,
+    guard: Callable[[Stores], Guard] | None = None,
+) -> Iterator[System]:
+    """Start everything embedded: MLflow's store in this process, gateway and workers as processes on loopback.
 
-    All children end with the block, and with this process however it ends.
+    Gateway and workers that serve already are taken over. ``leave`` is asked at the end: whether they serve on, for
+    the next system on this folder; if not, they end with the block. A process that is killed leaves them, too: they
+    serve on with what they have, and end by themselves when no next system comes.
 
     Raises:
         InvalidInput: when the folder can't be written.
         Conflict: when another process runs on it.
+        Unavailable: when database or gateway don't answer.
     """
     clock, rng = clock or SystemClock(), rng or SystemRng()
     with ExitStack() as stack:
         stack.enter_context(_occupied(settings.home))
-        token = rng.token(24)
-        spec = GatewaySpec(name="gateway-1", control_token=token, state_directory=str(settings.gateway_state.resolve()))
-        child = start_child("serving.gateway.main", spec.model_dump_json(), settings.logs / "gateway.log")
-        stack.callback(child.end)
-        url = f"http://127.0.0.1:{child.port}"
-        gateway = GatewayClient(url, token)
-        stack.callback(gateway.close)
-        fleet = LocalFleet(settings.fleet, logs=settings.logs)
-        stack.callback(fleet.close)
+        stores = open_stores(settings)
+        stack.callback(stores.close)
+        _take_over_ledger(settings, stores)
+        gateway = _keep_gateway(stack, settings, rng, port=gateway_port, leave=leave)
+        client = GatewayClient(gateway.url, gateway.control_token)
+        stack.callback(client.close)
+        fleet = LocalFleet(settings.fleet, logs=settings.logs, outlives=True)
+        stack.callback(_close_fleet, fleet, settings, leave)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
-        ledger = FileLedger(settings.ledger, code_version=distribution_version("roost"))
-        # A new leader outranks whoever wrote the routing table that the gateway kept.
-        desk = RoutingDesk(gateway, fleet, fence=gateway.fence() + 1)
-        world = World(clock, rng, catalogue, fleet, gateway, desk, ledger)
-        yield System(settings, world, url)
+        desk = RoutingDesk(client, fleet, fence=client.fence() + 1)
+        world = World(clock, rng, catalogue, fleet, client, desk, stores.ledger, MemoryBudget().limit_bytes)
+        known = scorers if scorers is not None else InstalledScorers()
+        controller = Controller(
+            world,
+            stores,
+            holder=f"{socket.gethostname()}-{os.getpid()}",
+            scorers=known,
+            tell=tell,
+            watchers=_open_watchers(stack, settings, clock, rng, known),
+            guard=guard(stores) if guard is not None else None,
+            reconcile_alias=catalogue.aliases.reconcile,
+        )
+        stack.callback(controller.close)
+        yield System(settings, world, stores, controller, gateway.url)
+
+
+def _keep_gateway(
+    stack: ExitStack, settings: Settings, rng: Rng, *, port: int, leave: Callable[[], bool]
+) -> GatewayKeeper:
+    spec = GatewaySpec(
+        name=GATEWAY, control_token=rng.token(24), state_directory=str(settings.gateway_state.resolve()), port=port
+    )
+    keeper = GatewayKeeper(spec, settings.gateway_state, settings.logs)
+    stack.callback(lambda: keeper.close(leave=leave()))
+    return keeper
+
+
+def _close_fleet(fleet: LocalFleet, settings: Settings, leave: Callable[[], bool]) -> None:
+    """Let go of the workers, and end them unless they are to serve on."""
+    fleet.close()
+    if not leave():
+        reports = [read_report(file) for file in (settings.fleet / "workers").glob("*.json")]
+        for report in reports:
+            if report is not None:
+                end_process(report, WORKER_GRACE_S)
+
+
+def _open_watchers(
+    stack: ExitStack, settings: Settings, clock: Clock, rng: Rng, scorers: Mapping[str, Scorer]
+) -> ServiceWatchers:
+    """Open the history and the review queue, which every service's telemetry and flagged outputs go to."""
+    history, reviews = History(settings.history_uri), ReviewStore(settings.reviews_uri)
+    stack.callback(history.close)
+    stack.callback(reviews.close)
+    hooks = None
+    with suppress(InvalidInput):
+        hooks = Hooks(settings.hooks_uri, clock, read_secret(None))
+        stack.callback(hooks.close)
+    desk = ReviewDesk(reviews, PreferenceEvidence(), clock, rng)
+    return ServiceWatchers(history, scorers, clock, reviews=desk, hooks=hooks)
+
+
+def _take_over_ledger(settings: Settings, stores: Stores) -> None:
+    """Bring the decisions of a home that kept them in a file into the database, once."""
+    if settings.ledger.is_file():
+        with suppress(Conflict):
+            stores.ledger.take_over(FileLedger(settings.ledger, code_version=distribution_version("roost")))
 
 
 @contextmanager

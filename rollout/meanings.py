@@ -4,7 +4,6 @@ Programs match on the codes; pages, the documentation and ``roost explain`` show
 """
 
 import difflib
-from collections.abc import Mapping
 
 from contracts.errors import NotFound
 from rollout.actions import ReasonCode
@@ -76,6 +75,20 @@ DECISIONS: dict[ReasonCode, str] = {
 }
 
 EVENTS: dict[str, str] = {
+    "burn.page": "The error budget of an objective burns so fast that somebody has to look now: over both a long and a "
+    "short window. See the SLOs page; kill the version or roll back if it is to blame.",
+    "burn.ticket": "The error budget burns slowly but would be gone before its window ends. Look within the day.",
+    "burn.over": "A burn that was told has ended. Nothing to do.",
+    "watch.harm-proven": "A version that owns production is proven harmful. While the one before is warm it comes back "
+    "by itself (`watch.on_harm`); else roll out a mended version, or kill it.",
+    "version.killed": "Somebody stopped a version in a service. It gets no traffic until that is lifted.",
+    "version.revived": "A stopped version may be served again.",
+    "service.frozen": "Nothing is rolled out to the service; a rollout that went on is paused.",
+    "service.thawed": "A freeze was lifted. Rollouts that it paused wait for somebody to resume them.",
+    "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
+    "as the spec's `aliases` says; ask who did it and why.",
+    "service.crowned": "A version took production over without a rollout: the one before was killed, or the alias was "
+    "moved and adopted. The sentence says which; see whether it is right.",
     "monitor.alarm": "A monitor's metric fell below its bound, or left what it was in the four weeks before. If it is "
     "the challenger's, the spec's `action` follows; read the sentence, and look at the outputs.",
     "monitor.no-data": "A monitor can't begin: there is too little history of this version to compare with. It tries "
@@ -130,8 +143,7 @@ ACTIONS: dict[ManualKind, str] = {
 def meanings() -> dict[str, str]:
     """Return every code, phase and action with its meaning; where two share a word, the code's stands first."""
     found: dict[str, str] = {}
-    tables: tuple[Mapping[str, str], ...] = (DECISIONS, EVENTS, ERRORS, PHASES, ACTIONS)
-    for table in tables:
+    for table in (DECISIONS, EVENTS, ERRORS, PHASES, ACTIONS):
         for name, sentence in table.items():
             found.setdefault(str(name), sentence)
     return found

@@ -11,6 +11,7 @@ from contracts.model import Frozen
 from contracts.specs.monitor import MonitorSpec
 from contracts.specs.rollout import RolloutSpec
 from contracts.specs.slo import LatencySlo, Slo
+from contracts.specs.watch import FreezeSpec, WatchSpec
 from contracts.units import ByteSize, Duration, Fraction
 
 
@@ -176,6 +177,8 @@ class ServiceSpec(Frozen):
     aliases: AliasPolicy = AliasPolicy.REVERT
     rollout: RolloutSpec = RolloutSpec()
     approval: Approval = Approval()
+    watch: WatchSpec = WatchSpec()
+    freeze: FreezeSpec | None = None
 
     @model_validator(mode="after")
     def _references_exist(self) -> "ServiceSpec":
@@ -190,6 +193,13 @@ class ServiceSpec(Frozen):
         for name in self.lane_objectives():
             if name in self.slos:
                 raise ValueError(f"slos.{name}: a lane's latency objective has this name already")
+        return self
+
+    @model_validator(mode="after")
+    def _killing_objectives_exist(self) -> "ServiceSpec":
+        for name in self.watch.kill_on:
+            if name not in self.objectives():
+                raise ValueError(f"watch.kill_on: there is no objective called {name!r}")
         return self
 
     def objectives(self) -> dict[str, Slo]:

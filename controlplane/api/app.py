@@ -5,10 +5,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from controlplane.api.context import ApiContext
 from controlplane.api.endpoints import (
     access,
+    guard,
     jobs,
     quality,
     records,
@@ -25,7 +27,7 @@ from controlplane.api.sessions import COOKIE
 from controlplane.web.protection import LOOPBACK, Protection
 
 PREFIX = "/api/v1"
-ROUTERS = (services, rollouts, records, jobs, versions, serving, quality, rehearsals, access, stream)
+ROUTERS = (services, rollouts, guard, records, jobs, versions, serving, quality, rehearsals, access, stream)
 ABOUT = "Everything that people and programs ask of Roost's control plane. Times are seconds since 1970 in UTC."
 
 
@@ -44,7 +46,8 @@ def make_api(context: ApiContext) -> FastAPI:
         max_body_size=context.access.max_body,
     )
     app.state.context = context
-    add_problems(app)
+    routes = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
+    add_problems(app, routes)
     for module in ROUTERS:
         app.include_router(module.router)
     app.add_middleware(Protection, hosts=(*LOOPBACK, *context.access.hosts))

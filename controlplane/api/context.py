@@ -17,6 +17,7 @@ from controlplane.api.oidc import Oidc
 from controlplane.api.sessions import Sessions
 from controlplane.desks.journal import Journal
 from controlplane.desks.rollouts import Freeze, Precondition, RolloutDesk
+from controlplane.desks.safety import SafetyDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.settings import Settings
 from controlplane.store.replies import Replies
@@ -101,6 +102,7 @@ class ApiContext:
     find_comparisons: Callable[[VersionRecord, VersionRecord], list[dict[str, Any]]] = lambda one, other: []
     services: ServiceDesk = field(init=False)
     rollouts: RolloutDesk = field(init=False)
+    safety: SafetyDesk = field(init=False)
     journal: Journal = field(init=False)
     replies: Replies = field(init=False)
     sessions: Sessions = field(init=False)
@@ -113,6 +115,7 @@ class ApiContext:
         self.rollouts = RolloutDesk(
             stores, self.catalogue, clock, self.rng, preconditions=self.preconditions, freeze=self.freeze
         )
+        self.safety = SafetyDesk(stores, self.catalogue)
         self.journal, self.replies = Journal(stores.database), Replies(stores.database)
         key = load_token_key(self.settings.token_key)
         self.sessions = Sessions(stores.tokens, key, clock, length_s=access.session)

@@ -3,8 +3,9 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from contracts.errors import InvalidInput
 from contracts.ids import NAME_PATTERN
 from controlplane.desks.offers import Offer
 from controlplane.desks.rollouts import RolloutView
@@ -29,6 +30,14 @@ SpecText = Annotated[
 ]
 
 
+def _as_whole(value: object) -> object:
+    """JSON knows one kind of number: 3.0 is the whole number 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_as_whole)
+
+
 class Body(BaseModel):
     """What is sent to the API; unknown keys are refused, and nothing is taken for something else."""
 
@@ -38,7 +47,7 @@ class Body(BaseModel):
     @classmethod
     def _can_be_stored(cls, value: object) -> object:
         if not _is_storable(value):
-            raise ValueError("text with NUL or half a character can't be stored; take it out")
+            raise InvalidInput("the request holds NUL or half a character, which no text has", hint="take it out")
         return value
 
 
@@ -48,7 +57,7 @@ class ApplyBody(Body):
     spec: SpecText
     reason: Reason
     champion: Version | None = None
-    expected: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    expected: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] | None = None
 
 
 class StartBody(Body):

@@ -16,7 +16,6 @@ from controlplane.store.tokens import Role, Tokens
 from controlplane.web.protection import LOOPBACK, host_name
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-FAILURES_PER_S, FAILURES_BURST = 1.0, 20
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")
 
 
@@ -28,7 +27,6 @@ class Doorkeeper:
     ) -> None:
         self._access, self._tokens, self._sessions, self._oidc = access, tokens, sessions, oidc
         self._asked = Buckets(clock, per_s=access.requests_per_second, burst=access.burst)
-        self._failed = Buckets(clock, per_s=FAILURES_PER_S, burst=FAILURES_BURST)
 
     def admit(self, request: Request) -> Principal:
         """Return who asks.
@@ -42,7 +40,7 @@ class Doorkeeper:
         try:
             principal = self._recognise(request)
         except Unauthenticated:
-            self._failed.take(address_of(request))
+            self._asked.take(address_of(request))
             raise
         self._asked.take(principal.actor if principal.via != ANONYMOUS else address_of(request))
         return principal

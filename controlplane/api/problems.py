@@ -1,11 +1,12 @@
 """Errors as ``application/problem+json`` (RFC 9457), with the codes and hints that the command line shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -85,8 +86,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_problems(app: FastAPI) -> None:
-    """Let an application tell all its errors as problems."""
+def add_problems(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Let an application with these routes tell all its errors as problems."""
 
     @app.exception_handler(RoostError)
     def tell(request: Request, error: Exception) -> Response:
@@ -99,7 +100,7 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def tell_plain(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        headers = error.headers if isinstance(error, HTTPException) else None
+        headers = {"allow": _methods(request, routes)} if status == 405 else {}
         return _answer(status, HTTPStatus(status).phrase, _plain(status), headers=headers)
 
     @app.exception_handler(Exception)
@@ -141,6 +142,13 @@ def _answer_flaws(errors: Any) -> Response:
     first = f"{flaws[0]['path']}: {flaws[0]['message']}" if flaws else "the request is not what the API takes"
     told = InvalidInput(first, hint="the API's description is at openapi.json").to_dict()
     return _answer(422, "Unprocessable Content", {**told, "problems": flaws})
+
+
+def _methods(request: Request, routes: Sequence[APIRoute]) -> str:
+    """Return all methods of an address; Starlette would name those of the first route alone."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    found = {method for route in routes if route.path_regex.match(path) for method in route.methods}
+    return ", ".join(sorted(found))
 
 
 def _plain(status: int) -> dict[str, str]:

@@ -98,15 +98,17 @@ class Api:
             if cursor is None or not page["items"]:
                 return
 
-    def change(self, method: str, path: str, body: Mapping[str, Any], **query: str | bool) -> Any:
+    def change(self, method: str, path: str, body: Mapping[str, Any] | None, **query: str | bool) -> Any:
         """Ask for a change; a lost answer is asked for once more under the same key, which changes nothing twice."""
         import httpx
 
-        options = {"json": dict(body), "params": query, "headers": {"idempotency-key": uuid.uuid4().hex}}
+        options: dict[str, Any] = {"params": query, "headers": {"idempotency-key": uuid.uuid4().hex}}
+        if body is not None:
+            options["json"] = dict(body)
         try:
             return self._send(method, path, **options)
         except Unavailable as error:
-            if not isinstance(error.__context__, httpx.ReadError | httpx.RemoteProtocolError):
+            if not isinstance(error.__cause__, httpx.ReadError | httpx.RemoteProtocolError):
                 raise
             return self._send(method, path, **options)
 

@@ -61,15 +61,14 @@ def _row(entry: dict[str, Any]) -> list[str]:
     from contracts.units import format_fraction
     from controlplane.cli.rollout_tell import tell_moment
 
-    told = entry["decision"]
     return [
         str(entry["sequence"]),
         tell_moment(entry["at_s"]),
         entry["rollout_id"],
-        told["phase"],
-        format_fraction(told["weight"]),
-        told["reason"],
-        told["sentence"],
+        entry["phase"],
+        format_fraction(entry["weight"]),
+        entry["code"],
+        entry["sentence"],
     ]
 
 

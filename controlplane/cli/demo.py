@@ -18,14 +18,15 @@ def run(
     ] = None,
     home: Annotated[Path | None, typer.Option(help="Where to keep the run's state; a new folder otherwise.")] = None,
     plain: Annotated[bool, typer.Option(help="Print lines instead of a live view.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up until it is interrupted.")] = False,
 ) -> None:
-    """Promote a good version and roll a bad one back; exit status 1 if a rollout ends otherwise."""
+    """Promote good versions, refuse or roll back bad ones, under load; exit status 1 if a rollout ends otherwise."""
     if rate is not None and not 0 < rate <= 200:
         raise InvalidInput(f"rate: {rate:g} requests per second can't be sent", hint="give a number from 0 to 200")
     from controlplane.demo.run import run_demo
     from controlplane.demo.scenario import DEFAULT_SCENARIO
 
-    if not run_demo(DEFAULT_SCENARIO, rate=rate, home=home, plain=plain):
+    if not run_demo(DEFAULT_SCENARIO, rate=rate, home=home, plain=plain, keep=keep):
         raise typer.Exit(1)
 
 

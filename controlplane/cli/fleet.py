@@ -8,7 +8,7 @@ from controlplane.cli.output import print_json, print_rows
 from controlplane.cli.session import Session, remote
 
 app = typer.Typer(help="See the workers.", no_args_is_help=True)
-COLUMNS = ("VERSION", "REPLICA", "STATE", "ADDRESS", "RESTARTS", "MESSAGE")
+COLUMNS = ("SERVICE", "VERSION", "REPLICA", "STATE", "TRAFFIC", "IN FLIGHT", "MEMORY", "MESSAGE")
 
 
 @app.callback()
@@ -30,12 +30,16 @@ def get(session: Session, version: Annotated[str, typer.Argument(help="Only this
 
 
 def _row(replica: dict[str, Any]) -> list[str]:
+    from contracts.units import format_bytes
+
     glyph = {"ready": "✔", "failed": "✖"}.get(replica["state"], "◌")
     return [
+        replica["service"] or "–",
         replica["version"],
         replica["name"],
         f"{glyph} {replica['state']}",
-        replica["url"] or "–",
-        str(replica["restarts"]),
+        "yes" if replica["takes_traffic"] else "no",
+        str(replica["in_flight"]),
+        format_bytes(replica["memory_bytes"]),
         replica["message"],
     ]

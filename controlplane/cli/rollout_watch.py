@@ -144,11 +144,10 @@ def logs(
         return
     before: tuple[str, ...] = ()
     for entry in found:
-        told = entry["decision"]
-        now = (told["phase"], told["reason"], f"{told['weight']:.4f}")
+        now = (entry["phase"], entry["code"], f"{entry['weight']:.4f}")
         if every or now != before:
             moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at_s"]))
-            typer.echo(f"{moment}\t{told['phase']}\t{told['weight']:.1%}\t{told['reason']}\t{told['sentence']}")
+            typer.echo("\t".join((moment, entry["phase"], f"{entry['weight']:.1%}", entry["code"], entry["sentence"])))
         before = now
 
 

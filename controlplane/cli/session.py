@@ -17,10 +17,12 @@ from controlplane.cli.client import Api
 COMPLETION_TIMEOUT_S = 1.0
 HomeOption = Annotated[Path, typer.Option("--home", help="The folder of the control plane.", envvar="ROOST_HOME")]
 ServerOption = Annotated[
-    str, typer.Option("--server", help="The control plane's address; the one of the home otherwise.", envvar="ROOST_SERVER")
+    str,
+    typer.Option("--server", help="The control plane's address; the one of the home otherwise.", envvar="ROOST_SERVER"),
 ]
 TokenOption = Annotated[
-    str, typer.Option("--token", help="Who asks; the home's own token otherwise.", envvar="ROOST_TOKEN", show_envvar=True)
+    str,
+    typer.Option("--token", help="Who asks; the home's own token otherwise.", envvar="ROOST_TOKEN", show_envvar=True),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print data alone, no notes.")]

@@ -1,6 +1,5 @@
 """``roost slo``: objectives, what is left of their budgets, and rules for Prometheus made from them."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,7 +43,8 @@ def _row(slo: dict[str, Any]) -> list[str]:
     from contracts.units import format_duration, format_fraction
     from controlplane.cli.rollout_tell import NOTHING
 
-    burns = " / ".join(f"{format_duration(burn['window_s'])} {burn['rate']:.2g}×" for burn in slo["burns"])
+    rates = {burn["window_s"]: burn["rate"] for burn in slo["burns"] if burn["rate"] is not None}
+    burns = " / ".join(f"{format_duration(window_s)} {rate:.2g}×" for window_s, rate in sorted(rates.items()))
     return [
         slo["service"],
         slo["name"],

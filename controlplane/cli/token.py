@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from controlplane.cli.output import print_json, print_rows
-from controlplane.cli.session import Reason, Session, complete, parse_timeout_s, remote
+from controlplane.cli.session import Reason, Session, complete, remote
 
 app = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
 COLUMNS = ("TOKEN", "HOLDER", "ROLE", "SERVICES", "MADE", "BY", "STATE")
@@ -16,6 +16,7 @@ COLUMNS = ("TOKEN", "HOLDER", "ROLE", "SERVICES", "MADE", "BY", "STATE")
 def create(
     session: Session,
     holder: Annotated[str, typer.Argument(help="Who or what will use it.")],
+    *,
     role: Annotated[str, typer.Option(help="viewer, operator, approver or admin.")] = "viewer",
     service: Annotated[list[str] | None, typer.Option(help="Good for this service alone; all otherwise.")] = None,
     lifetime: Annotated[str, typer.Option(help="How long it is valid: 30d; for ever otherwise.")] = "",
@@ -26,7 +27,7 @@ def create(
         "holder": holder,
         "role": role,
         "scopes": service or [],
-        "lifetime_s": parse_timeout_s(lifetime),
+        "lifetime": lifetime or None,
         "reason": session.reason(reason),
     }
     made = session.api.change("POST", "/tokens", body)
@@ -59,7 +60,7 @@ def revoke(
     reason: Reason = "",
 ) -> None:
     """End a token now."""
-    ended = session.api.change("DELETE", f"/tokens/{identifier}", {"reason": session.reason(reason)})
+    ended = session.api.change("DELETE", f"/tokens/{identifier}", None, reason=session.reason(reason))
     if session.as_json:
         print_json(ended)
     else:

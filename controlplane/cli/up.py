@@ -29,16 +29,13 @@ def up(
         int, typer.Option(min=0, max=65535, help="The port that clients of services call; 0 keeps the one it had.")
     ] = 0,
     host: Annotated[str, typer.Option(help="The address it listens on.")] = "127.0.0.1",
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that it answers to, where other machines reach it.")
-    ] = None,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background.")] = False,
 ) -> None:
     """Start the control plane: it decides, serves pages and API, runs gateway and workers. Ctrl-C ends all of it."""
     from controlplane.server.options import ServerOptions
 
-    options = ServerOptions(home, host=host, port=port, gateway_port=gateway_port, allowed_hosts=tuple(allow_host or ()))
+    options = ServerOptions(home=home, host=host, port=port, gateway_port=gateway_port)
     if detach:
         from controlplane.server.detached import start_detached
 
@@ -53,7 +50,8 @@ def down(
     home: HomeOption = HOME,
     *,
     keep_serving: Annotated[
-        bool, typer.Option("--keep-serving", help="Leave gateway and workers to the next `roost up`; users see nothing.")
+        bool,
+        typer.Option("--keep-serving", help="Leave gateway and workers to the next `roost up`; users see nothing."),
     ] = False,
 ) -> None:
     """End the control plane of a home, its gateway and its workers, also those that a killed one left."""

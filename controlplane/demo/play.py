@@ -20,7 +20,7 @@ from rollout.phases import ManualAction, ManualKind, Phase
 
 TICK_S = 1.0
 OUTAGE_AFTER_S = 5.0
-OUTAGE_S = 8.0
+OUTAGE_S = 9.0
 CALM_S = 5.0
 """How long users must have been served well after a hold before the person on call resumes."""
 TROUBLED_SHARE = 0.1
@@ -45,8 +45,8 @@ class Trial(Protocol):
         ...
 
 
-Begin = Callable[[VersionId, bool, "CaseWatcher"], Trial]
-"""Begins the rollout of a version, by force or not; ``NotPermitted`` when it is refused before any traffic."""
+Begin = Callable[[Case, VersionId, "CaseWatcher"], Trial]
+"""Begins a case's rollout; ``NotPermitted`` when it is refused before any traffic."""
 
 
 class CaseWatcher:
@@ -85,7 +85,7 @@ class Player:
         scene = Scene(f"{challenger} ({case.version}) against {champion}", start_s)
         record = Record()
         try:
-            trial = self._begin(challenger, case.force, watcher)
+            trial = self._begin(case, challenger, watcher)
         except NotPermitted as refusal:
             self._stage.say(f"  {refusal.message}")
             record.refuse(refusal.message)

@@ -4,6 +4,7 @@ from controlplane.demo.scenario import Ending, Fate
 from controlplane.store.ledger import Entry
 from rollout.actions import NOTIFYING, ReasonCode
 from rollout.phases import BEFORE_TRAFFIC, ENDED, Phase
+from rollout.verdicts import Outcome
 
 FATES = {Phase.PROMOTED: Fate.PROMOTED, Phase.ROLLED_BACK: Fate.ROLLED_BACK, Phase.ABORTED: Fate.ABORTED}
 
@@ -36,8 +37,8 @@ class Record:
             self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
             self._last_s = entry.at_s
         if code is ReasonCode.PROVEN_HARM:
-            proven = (verdict for verdict in decision["verdicts"] if verdict["sentence"] == decision["sentence"])
-            self._by = next((str(verdict["sli"]) for verdict in proven), "")
+            proven = [verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value]
+            self._by = str(max(proven, key=lambda verdict: float(verdict["evidence"]))["sli"])
         if code in NOTIFYING and not code.value.startswith("rollout."):
             self.why = str(decision["sentence"])
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 
@@ -84,7 +85,7 @@ class Show:
         self._build: VariantBuild | None = None
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Show":
+    def __enter__(self) -> Self:
         """Open the history, and what judges and counts."""
         settings, scorers = self._system.settings, {TagTextScorer.name: TagTextScorer()}
         history = History(settings.history_uri)
@@ -162,11 +163,11 @@ class Show:
         self._stage.say(f"✔ {record.id} built, proven and profiled: {built.story}, {_identity(record)}")
         return record.id
 
-    def _begin(self, challenger: VersionId, force: bool, watcher: CaseWatcher) -> Trial:
+    def _begin(self, case: Case, challenger: VersionId, watcher: CaseWatcher) -> Trial:
         """Begin a rollout; see ``Begin``."""
         champion = self._world.desk.desired(self._spec.service).champion
         record = self._world.catalogue.get(VersionRef(challenger.model, number=challenger.number))
-        why = "" if force else self._golden.why_not(self._spec, champion, record)
+        why = "" if case.force else self._golden.why_not(self._spec, champion, record)
         if why:
             raise NotPermitted(f"{challenger} may not be tried: {why}")
         wishes = Wishes()

@@ -12,8 +12,8 @@ from controlplane.loop.evidence import Judged
 class Served:
     """Answers of the challenger and what was wrong with them, and what its users were spared.
 
-    ``wrong`` says of each wrong picture what it shows. ``slow`` answers came later than an objective allows. ``rescued``
-    requests failed on the challenger and got their picture from the fallback; ``failed`` ones got none.
+    ``wrong`` says of each wrong picture what it shows. ``slow`` answers came later than an objective allows.
+    ``rescued`` requests failed on the challenger and got their picture from the fallback; ``failed`` ones got none.
     """
 
     answers: int = 0

@@ -137,8 +137,8 @@ class Controller:
         sights = self._sight(agenda, trials, reply, at_s)
         asked = self._watchers.look(reply, list(sights.values())) if self._watchers is not None else {}
         orders = {name: self._guard.look(sight) for name, sight in sights.items()}
-        decider = Decider(hands, self._sorter, agenda, seen, orders, asked)
-        pages = decider.decide(trials, reply, {name: sight.judged for name, sight in sights.items()}, at_s)
+        decider = Decider(agenda, trials, hands, seen, sorter=self._sorter)
+        pages = decider.decide(reply, sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
         after = trials | {
             page.trial.spec.service: page.trial.after(page.decision, fence=lease.fence, is_over=page.is_over)
             for page in pages
@@ -148,6 +148,7 @@ class Controller:
         )
         plan = planner.plan(after, list(decider.waiting), lease.fence)
         told = [event for one in orders.values() for event in one.told] + decider.told + plan.told
+        told += self._watchers.take_told() if self._watchers is not None else []
         events = self._book.write(lease, Tick(pages, counted, plan.crowned, told))
         self._counted = counted
         for trial in after.values():
@@ -157,7 +158,7 @@ class Controller:
             self._announce(event)
         hands.carry_out(plan.traffic, plan.wanted, plan.aliases, held=plan.held)
         problems = unread | decider.problems | plan.problems
-        self._views = make_views(agenda, after, pages, hands, seen, self._sorter, problems)
+        self._views = make_views(agenda, after, pages, hands=hands, seen=seen, sorter=self._sorter, problems=problems)
 
     def _take_over(self, lease: Lease) -> Hands:
         """Begin from what the stores say: another may have led meanwhile, or our last tick wasn't written."""
@@ -216,8 +217,11 @@ class Controller:
         return sights
 
     def _is_refused(self, service: str, version: VersionId) -> bool:
-        """Tell whether a version's content was rolled back from a service."""
-        record = self._world.catalogue.get(VersionRef(version.model, number=version.number))
+        """Tell whether a version's content was rolled back from a service, or can't be asked for."""
+        try:
+            record = self._world.catalogue.get(VersionRef(version.model, number=version.number))
+        except RoostError:
+            return True
         return self._stores.rollouts.rolled_back(service, record.digest) is not None
 
     def _announce(self, event: Event) -> None:

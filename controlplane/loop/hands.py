@@ -7,7 +7,7 @@ from contracts.events import Event
 from contracts.ids import VersionId
 from controlplane.loop.aliases import AliasKeeper, AliasState, Wanted
 from controlplane.loop.chores import Chores
-from controlplane.loop.placing import Headroom, Placer
+from controlplane.loop.placing import Headroom, Placer, Prepared
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from controlplane.loop.trial import Trial
 from controlplane.loop.world import World
@@ -84,11 +84,16 @@ class Hands:
         """Tell whether a version is proven ready to take all traffic."""
         return self.placer.is_warm(version, seen, self._prompts) is True
 
-    def headroom(self, trial: Trial, others: Iterable[VersionId], seen: FleetState) -> Headroom | None:
-        """Tell whether a challenger that is not placed yet fits; None once it is, or while that isn't known."""
-        if trial.state.phase not in STARTING or seen.placement(trial.challenger) is not None:
-            return None
-        return self.placer.headroom(trial.challenger, trial.champion, others)
+    def is_starting(self, trial: Trial, seen: FleetState) -> bool:
+        """Tell whether a rollout has had no traffic, and its challenger is not placed yet."""
+        return trial.state.phase in STARTING and seen.placement(trial.challenger) is None
+
+    def headroom(self, trial: Trial, others: Iterable[VersionId]) -> Headroom | RoostError | None:
+        """Tell whether a challenger fits, or why it can't be placed at all; None while its bytes are verified."""
+        prepared = self.placer.prepare(trial.challenger)
+        if not isinstance(prepared, Prepared):
+            return prepared
+        return self.placer.headroom(prepared, trial.champion, others)
 
     def alias(self, model: str) -> AliasState:
         """Return where a model's champion alias was last seen."""

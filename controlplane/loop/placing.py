@@ -75,13 +75,12 @@ class Placer:
             self._fleet.apply(tuple(placements))
         return errors
 
-    def headroom(self, challenger: VersionId, champion: VersionId, others: Iterable[VersionId]) -> Headroom | None:
-        """Tell whether a challenger's worker fits beside its champion's and the others'; None while it is prepared."""
-        mine = self.prepare(challenger)
-        if not isinstance(mine, Prepared):
-            return None
+    def headroom(self, mine: Prepared, champion: VersionId, others: Iterable[VersionId]) -> Headroom:
+        """Tell whether a challenger's worker fits beside its champion's and the others'."""
+        challenger = mine.placement.spec.version
         if self._budget_bytes is None:
-            return Headroom(None, True, "the fleet's memory is not known: the challenger starts beside the champion")
+            sentence = "the fleet's memory is not known: the challenger starts beside the champion"
+            return Headroom(fits=None, ever=True, sentence=sentence)
         beside = self._needs(champion)
         taken = beside + sum(self._needs(version) for version in set(others) - {challenger, champion})
         needs, budget = format_bytes(mine.memory_bytes), format_bytes(self._budget_bytes)

@@ -61,9 +61,8 @@ class Planner:
                 plan.wanted |= {VersionId.parse(v) for v in _versions(self._agenda, name)}
                 continue
             owner = self._owner(service, trial, orders)
-            plan.wanted |= (trial.placed() if trial is not None else set()) | set(orders.keep)
-            plan.wanted |= {owner} if owner is not None else set()
-            plan.wanted -= orders.killed
+            needed = (trial.placed() if trial is not None else set()) | orders.keep | ({owner} if owner else set())
+            plan.wanted |= needed - orders.killed
             if owner is None:
                 plan.problems[name] = "no version is its champion: nobody is served"
                 continue

@@ -66,6 +66,10 @@ class Watchers(Protocol):
         """
         ...
 
+    def take_told(self) -> list[Event]:
+        """Return what monitors have to tell people since the last call."""
+        ...
+
     def tell(self, event: Event) -> None:
         """Take an event that people are told."""
         ...

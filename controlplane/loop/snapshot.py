@@ -55,6 +55,7 @@ def make_views(
     agenda: Agenda,
     trials: Mapping[str, Trial],
     pages: Sequence[Page],
+    *,
     hands: Hands,
     seen: FleetState,
     sorter: Sorter,

@@ -58,6 +58,6 @@ class ControlSnapshot:
     rollouts_by_phase: Mapping[str, int] = field(default_factory=dict)
     slos: tuple[SloSnapshot, ...] = ()
     jobs_by_state: Mapping[str, int] = field(default_factory=dict)
-    outbox: Backlog = Backlog()
+    outbox: Backlog = field(default_factory=Backlog)
     frozen: int = 0
     killed: int = 0

@@ -6,9 +6,9 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
-
-import httpx
 
 from contracts.errors import InvalidInput
 
@@ -21,25 +21,30 @@ Reach = Callable[[str, Address], bool]
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], may_reach: Reach) -> str:
-    """Post once and return why it was not taken, "" when it was. No redirect is followed and no answer is read.
+    """Post once and return why it was not taken, "" when it was. No redirect or proxy is followed, no answer is read.
 
-    Certificates are those that the system trusts (``SSL_CERT_FILE``).
+    Certificates are those that the system trusts (``SSL_CERT_FILE``). Nothing is logged: addresses may be secrets.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
+        if parts.scheme not in {"http", "https"} or not host:
+            raise InvalidInput("the address is no web address", hint="write https://HOST/PATH")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = resolve(host, port, may_reach)
-        target = parts._replace(netloc=f"{bracketed(address)}:{port}").geturl()
-        told = {**headers, "host": parts.netloc.rpartition("@")[2]}
-        with (
-            httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=ssl.create_default_context()) as client,
-            client.stream("POST", target, content=body, headers=told, extensions={"sni_hostname": host}) as answer,
-        ):
-            return "" if answer.is_success else f"answered {answer.status_code}"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        told = {**headers, "host": parts.netloc.rpartition("@")[2], "connection": "close"}
+        with closing(HTTPConnection(host, port)) as connection:
+            connection.sock = connect(address, port, TIMEOUT_S)
+            if parts.scheme == "https":
+                context = ssl.create_default_context()
+                connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
+            connection.request("POST", path, body, told)
+            with connection.getresponse() as answer:
+                return "" if 200 <= answer.status < 300 else f"answered {answer.status}"
     except InvalidInput as error:
         return error.message
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+    except (HTTPException, OSError, ValueError) as error:
         return f"no answer ({type(error).__name__})"
 
 
@@ -55,6 +60,18 @@ def resolve(host: str, port: int, may_reach: Reach) -> Address:
     if not addresses or not all(may_reach(host, plain(address)) for address in addresses):
         raise InvalidInput("its name resolves to an address of this network, or to one that may not be called")
     return addresses[0]
+
+
+def connect(address: Address, port: int, timeout_s: float) -> socket.socket:
+    """Return a connection to an address, without asking for a name again."""
+    found = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    try:
+        found.settimeout(timeout_s)
+        found.connect((str(address), port))
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 def plain(address: Address) -> Address:
@@ -79,11 +96,6 @@ def is_near_literal(host: str) -> bool:
         return not is_public(plain(ipaddress.ip_address(host)))
     except ValueError:
         return False
-
-
-def bracketed(address: Address) -> str:
-    """Return an address as it stands in a URL."""
-    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def signature(secret: bytes, timestamp: str, body: str) -> str:

@@ -43,8 +43,8 @@ HEADERS = {
 
 Handler = Callable[[Request], Awaitable[Response]]
 FindDesk = Callable[[], ReviewDesk | None]
-Frame = Callable[[str, str], str]
-"""Makes a whole page of its inside, and of the path below which the review pages are."""
+Frame = Callable[[str, str, Request], str]
+"""Makes a whole page of its inside and of the path below which the review pages are, for one request."""
 
 
 class ReviewPage:
@@ -55,7 +55,7 @@ class ReviewPage:
 
     def page(self, body: str, request: Request, status: int = 200) -> Response:
         """Return a whole page."""
-        return HTMLResponse(self._frame(body, _base(request)), status_code=status)
+        return HTMLResponse(self._frame(body, _base(request), request), status_code=status)
 
     async def show(self, request: Request) -> Response:
         """Show what the rater is to judge now, or ask who it is."""
@@ -119,7 +119,9 @@ def review_app(desk: ReviewDesk, *, hosts: list[str] | None = None) -> Starlette
     """Return the application; it answers requests for ``hosts`` only, by default those of this machine."""
     # A page elsewhere that resolves its name to this machine has its own name in Host: it is refused.
     guard = Middleware(TrustedHostMiddleware, allowed_hosts=hosts or HOSTS)
-    return Starlette(routes=review_routes(lambda: desk, frame_alone), middleware=[guard])
+    return Starlette(
+        routes=review_routes(lambda: desk, lambda body, base, _: frame_alone(body, base)), middleware=[guard]
+    )
 
 
 def review_routes(find_desk: FindDesk, frame: Frame) -> list[Route]:

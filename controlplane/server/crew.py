@@ -13,7 +13,7 @@ PATIENCE_S = 10.0
 class Crew:
     """Threads that run until ``stop`` is set. One that ends with an error is told in the log and ends the process."""
 
-    on_failure: Callable[[], None]
+    on_failure: Callable[[], None] = lambda: None
     stop: threading.Event = field(default_factory=threading.Event)
     failed: bool = False
     _threads: list[threading.Thread] = field(default_factory=list)

@@ -11,7 +11,7 @@ LOUD = ("alembic", "mlflow", "sqlalchemy", "httpx", "httpcore", "PIL", "matplotl
 
 
 class JsonLines(logging.Formatter):
-    """Time, level, logger, message, what was handed over as ``extra={"data": {...}}``, and the error if there was one."""
+    """Time, level, logger, message, the ``data`` handed over in ``extra``, and the error if there was one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record as JSON."""

@@ -1,4 +1,4 @@
-"""What a running control plane leaves in its home for the commands on this machine: where it is, and a first token."""
+"""What a running control plane leaves in its home for the commands on this machine: where it is and what it said."""
 
 import json
 import os
@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.settings import Settings
-from controlplane.store.tokens import Role, Tokens
 from serving.fleet.reports import read_began_ticks
-
-HOLDER = "local"
 
 
 def write_presence(settings: Settings, told: dict[str, Any]) -> dict[str, Any]:
@@ -36,22 +33,6 @@ def remove_presence(settings: Settings) -> None:
     """Remove what this process wrote, and nobody else's."""
     if read_presence(settings.server_file).get("pid") == os.getpid():
         settings.server_file.unlink(missing_ok=True)
-
-
-def ensure_first_token(settings: Settings, tokens: Tokens) -> str | None:
-    """Make an admin token for commands on this machine where there is none; return it when it was made just now.
-
-    It lies in the home for its owner alone. One that was revoked stays as it is.
-    """
-    file = settings.cli_token
-    if file.exists():
-        return None
-    reason = "the first token, for commands on this machine"
-    _, text = tokens.create(HOLDER, Role.ADMIN, actor="roost up", reason=reason)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.write(text + "\n")
-    return text
 
 
 def read_first_token(file: Path) -> str:

@@ -4,6 +4,7 @@ A message is an event as it happened, or addressed: one recipient's letter, whos
 holds several events when they came close together. An event is passed on to its recipients' letters once.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ class Outbox:
             document = canonical({"events": [*events, message.document]})
             connection.execute(update(OUTBOX).where(OUTBOX.c.sequence == row.sequence).values(document=document))
             return
-        key = f"{topic}:{message.sequence}"
+        # Unlike a row's number it is the same in no other database, whose letters may go to the same recipient.
+        key = f"{topic}:{hashlib.sha256(message.key.encode()).hexdigest()[:24]}"
         self.put(connection, key=key, topic=topic, document={"events": [message.document]}, wait_s=wait_s)
 
 

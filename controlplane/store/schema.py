@@ -130,7 +130,6 @@ FREEZES = Table(
     SCHEMA,
     Column("id", String(16), primary_key=True),
     Column("service", Name, nullable=False),
-    Column("rule", Name, nullable=False),
     Column("from_s", Double, nullable=False),
     Column("until_s", Double),
     Column("actor", Name, nullable=False),

@@ -11,6 +11,7 @@ from contracts.ids import VersionId
 from contracts.rng import Rng
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import GateKind, LatencySlo, ScoreSlo
+from contracts.wire.counted import Counted
 from contracts.wire.telemetry import AttemptCounts, RequestCounts, TelemetryBatch, TelemetryReply
 from controlplane.telemetry_sources.counters import BAD, COUNT, TOTAL, WITHIN, Counters, Group
 from controlplane.telemetry_sources.prometheus_server import PrometheusServer, Target, target_of
@@ -21,6 +22,9 @@ LATE_S = 120.0
 LONGEST_S = 900.0
 KEPT_S = 86400.0
 LANE = "default"
+GATEWAY = "prometheus"
+"""The gateway of its batches, each of which tells of one service alone."""
+MOST_KEPT = 600
 
 Place = tuple[Target, VersionId]
 
@@ -57,7 +61,7 @@ class PrometheusSource:
     or a missing histogram stop it, whereupon gates say that there is no data. What is known all the same is counted.
 
     ``since_s``, on the server's clock, is where counting begins: now, when it isn't given. ``problems`` says what
-    kept the last pull from being complete.
+    kept the last fetch from being complete.
     """
 
     def __init__(
@@ -77,15 +81,25 @@ class PrometheusSource:
         self._arms: dict[VersionId, Arm] = {}
         self._watched: set[Target] = set()
         self._asked_s = self._known_s = self._end_s = 0.0
+        self._kept: list[TelemetryBatch] = []
         self.problems: tuple[str, ...] = ()
 
-    def pull(self, expected: Collection[VersionId] = ()) -> TelemetryReply:
-        """Return what was scraped since the last pull, each sample once; ``expected`` are the versions in service.
+    def fetch(self, counted: Counted, expected: Collection[VersionId] = ()) -> TelemetryReply:
+        """Return what was scraped and is not counted yet, each sample in one batch; ``expected`` are in service.
 
         Raises:
-            Unavailable: when Prometheus doesn't answer; the next pull has what was missed.
+            Unavailable: when Prometheus doesn't answer; a later fetch has what was missed.
             InvalidInput: when it refuses a selector.
         """
+        last = counted.get(self._boot, (-1, -1))[0]
+        self._kept = [batch for batch in self._kept if batch.sequence > last]
+        if len(self._kept) < MOST_KEPT:
+            # Beyond that nothing is read: counters keep what they have grown by.
+            self._kept += self._read_on(expected)
+        return TelemetryReply(boot=self._boot, batches=tuple(self._kept))
+
+    def _read_on(self, expected: Collection[VersionId]) -> list[TelemetryBatch]:
+        """Return the next batch, if there is anything new."""
         now_s = self._server.now_s()
         ahead_s = self._clock.now_s() - now_s
         asked_s = self._asked_s or (now_s if self._since_s is None else self._since_s)
@@ -193,16 +207,16 @@ class PrometheusSource:
         if arm.targets:
             arm.known_until_s = max(arm.known_until_s, min(told.until_s for told in arm.targets.values()))
 
-    def _tell(self, end_s: float) -> TelemetryReply:
-        """Return one batch with all whole events, up to ``end_s`` on our clock; none when nothing is new."""
+    def _tell(self, end_s: float) -> list[TelemetryBatch]:
+        """Return a batch with all whole events, up to ``end_s`` on our clock; none when nothing is new."""
         rows = [self._row(version, arm) for version, arm in sorted(self._arms.items())]
         rows = [row for row in rows if row.total]
         start_s = self._end_s
         if not rows and end_s == start_s:
-            return TelemetryReply(boot=self._boot, batches=())
+            return []
         bad, total = sum(row.n_bad for row in rows), sum(row.total for row in rows)
         batch = TelemetryBatch(
-            gateway="prometheus",
+            gateway=GATEWAY,
             boot=self._boot,
             sequence=self._sequence,
             start_s=start_s,
@@ -212,7 +226,7 @@ class PrometheusSource:
             requests=(RequestCounts(service=self._spec.service, lane=LANE, total=total, bad=bad, reasons=_why(bad)),),
         )
         self._sequence, self._end_s = self._sequence + 1, end_s
-        return TelemetryReply(boot=self._boot, batches=(batch,))
+        return [batch]
 
     def _row(self, version: VersionId, arm: Arm) -> AttemptCounts:
         total = math.floor(arm.total + 0.5)

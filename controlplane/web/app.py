@@ -1,35 +1,44 @@
 """The web application: pages, their streams, exports and static files, all of one home."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from contracts.errors import InvalidInput, NotFound, RoostError, Unavailable
+from contracts.errors import InvalidInput, NotFound, RoostError
 from controlplane.reviewing.app import review_routes
+from controlplane.web.actions import add_actions, tell_offers
+from controlplane.web.answering import Answering
+from controlplane.web.counter import Counter
+from controlplane.web.gate import Gate
 from controlplane.web.live import LiveDesk
-from controlplane.web.pages import Page, Pages, read_filter
-from controlplane.web.protection import Protection
-from controlplane.web.rendering import FOLDER, render
+from controlplane.web.pages import Pages, read_filter
+from controlplane.web.protection import LOOPBACK, Protection
+from controlplane.web.rendering import FOLDER
 from controlplane.web.sources.home import Home
 from controlplane.web.sources.reports import make_weekly
 from controlplane.web.views.decisions import export_csv, export_json
 
 LONGEST_ADDRESS = 2000
-STATUSES: dict[type[RoostError], int] = {NotFound: 404, InvalidInput: 400, Unavailable: 503}
 EXPORTS = {"csv": (export_csv, "text/csv; charset=utf-8"), "json": (export_json, "application/json")}
 
 
-def make_app(home: Home) -> FastAPI:
-    """Return the application; it reads the home as long as it runs."""
+def make_app(home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
+    """Return the application; it reads the home as long as it runs.
+
+    With ``api``, the control plane's, people log in and ask for things, and it says who may look; without, the pages
+    only read.
+    """
 
     @asynccontextmanager
     async def following(_app: FastAPI) -> AsyncIterator[None]:
@@ -44,17 +53,25 @@ def make_app(home: Home) -> FastAPI:
         home.close()
 
     app = FastAPI(title="Roost", lifespan=following, docs_url=None, redoc_url=None, openapi_url=None)
+    counter = Counter(api) if api is not None else None
+    answering = Answering(home, counter)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    app.add_middleware(Gate, counter=counter)
     app.add_middleware(GZipMiddleware, minimum_size=1000)
-    app.add_middleware(Protection)
+    app.add_middleware(Protection, hosts=hosts)
     _add_files(app, home)
-    _add_review(app, home)
-    _add_pages(app, home)
+    _add_review(app, answering)
+    if counter is not None:
+        actions = APIRouter(include_in_schema=False)
+        add_actions(actions, answering, counter)
+        app.include_router(actions)
+    _add_pages(app, answering)
     return app
 
 
-def _add_pages(app: FastAPI, home: Home) -> None:
+def _add_pages(app: FastAPI, answering: Answering) -> None:
     """Add the pages, their streams, and how errors are told."""
+    home, counter = answering.home, answering.counter
     pages, desk = Pages(home), LiveDesk(home)
 
     @app.get("/live", include_in_schema=False)
@@ -75,12 +92,15 @@ def _add_pages(app: FastAPI, home: Home) -> None:
     @app.get("/{path:path}", include_in_schema=False)
     async def show(path: str, request: Request) -> Response:
         """Show a page."""
-        return _answer(await pages.build(path, request.query_params), request)
+        page = await pages.build(path, request.query_params)
+        if counter is not None and page.name == "rollout" and page.is_live:
+            page = replace(page, context={**page.context, **await tell_offers(counter, request, page.title)})
+        return answering.page(page, request)
 
     @app.exception_handler(RoostError)
     async def tell(request: Request, error: Exception) -> Response:
         """Show an error with its code and hint."""
-        return _answer_error(request, error, home)
+        return answering.error(request, error)
 
 
 def _add_files(app: FastAPI, home: Home) -> None:
@@ -109,30 +129,17 @@ def _add_files(app: FastAPI, home: Home) -> None:
         return HTMLResponse(report.html, headers=headers)
 
 
-def _add_review(app: FastAPI, home: Home) -> None:
+def _add_review(app: FastAPI, answering: Answering) -> None:
     """Add the pages on which people judge, blind."""
 
-    def frame(body: str, base: str) -> str:
-        page = Page("review", "Review", {}, home.feed.chronicle.sequence, is_live=False)
+    def frame(body: str, base: str, request: Request) -> str:
         # The review pages escape what they are made of.
         inside = {"body": Markup(body), "base": base}  # noqa: S704
-        return render("review.html", {**inside, "page": page, "address": f"{base}/", "home": home.name})
+        return bytes(answering.plain("review", "Review", inside, request).body).decode()
 
-    app.mount("/review", Starlette(routes=review_routes(home.reviews.desk, frame)))
+    app.mount("/review", Starlette(routes=review_routes(answering.home.reviews.desk, frame)))
 
     @app.get("/review", include_in_schema=False)
     async def lead() -> Response:
         """Lead to the review pages."""
         return RedirectResponse("/review/")
-
-
-def _answer(page: Page, request: Request) -> Response:
-    address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return HTMLResponse(render(f"{page.name}.html", {**page.context, "page": page, "address": address}))
-
-
-def _answer_error(request: Request, error: Exception, home: Home) -> Response:
-    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
-    page = Page("error", "Error", {}, home.feed.chronicle.sequence, is_live=False)
-    context = {"error": error, "status": status, "page": page, "address": request.url.path, "home": home.name}
-    return HTMLResponse(render("error.html", context), status_code=status)

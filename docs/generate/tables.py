@@ -5,20 +5,26 @@ What stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->`` in a 
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from contracts.errors import RoostError
 from contracts.specs.service import ServiceSpec
-from contracts.specs.slo import AvailabilitySlo, LatencySlo, ScoreSlo
 from contracts.units import format_bytes, format_duration, format_fraction
+from controlplane.api.access import AccessSpec
 from controlplane.cli.exit_status import MEANINGS as EXIT_STATUSES
+from controlplane.cli.main import app
+from controlplane.notify.settings import NotifySettings
 from controlplane.settings import Settings
+from controlplane.telemetry_sources.settings import PrometheusTelemetry
 from rollout.actions import NOTIFYING
 from rollout.meanings import ACTIONS, DECISIONS, ERRORS, EVENTS, PHASES
 from rollout.phases import ENDED, LEGAL, Phase
@@ -27,7 +33,6 @@ PAGES = Path(__file__).parents[1]
 TABLE = re.compile(r"^<!-- table: ([a-z-]+) -->\n.*?^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 SIGNS: dict[type, tuple[str, str]] = {Gt: (">", "gt"), Ge: ("≥", "ge"), Lt: ("<", "lt"), Le: ("≤", "le")}
 QUANTITIES = {"99.5%": "share", "400ms": "duration", "512MiB": "size"}
-OBJECTIVES = {"availability": AvailabilitySlo, "latency": LatencySlo, "score": ScoreSlo}
 
 
 def refresh(page: str) -> str:
@@ -72,6 +77,39 @@ def exit_statuses() -> Iterator[str]:
         yield _row(str(int(status)), sentence)
 
 
+def all_commands() -> Iterator[tuple[str, Any]]:
+    """Yield every command's full name and click's object of it."""
+    yield from _commands(COMMAND_LINE, "roost")
+
+
+def commands() -> Iterator[str]:
+    """Yield every command with the first paragraph of its help."""
+    yield from _head("command", "what it does")
+    for path, command in all_commands():
+        yield _row(f"`{path}`", _first_paragraph(command))
+
+
+def shared_options() -> Iterator[str]:
+    """Yield the options that many commands have."""
+    yield from _head("option", "meaning")
+    yield from (_row(*told) for told in reversed(dict(reversed(_shared())).items()))
+
+
+def options() -> Iterator[str]:
+    """Yield a section for each command: its arguments and options, the shared ones by name."""
+    shared = _shared()
+    for path, command in all_commands():
+        rows = [_told(one) for one in command.params if one.name != "help"]
+        also = [told[0] for told in rows if told in shared]
+        yield from (f"## {path}", "", str(command.help).replace("``", "`"), "")
+        if len(also) < len(rows):
+            yield from _head("argument or option", "meaning")
+            yield from (_row(*told) for told in rows if told not in shared)
+            yield ""
+        if also:
+            yield from (f"Also {', '.join(also)}.", "")
+
+
 def phases() -> Iterator[str]:
     """Yield the phases, and what a person may ask in each."""
     yield from _head("phase", "meaning", "a person may")
@@ -100,10 +138,10 @@ def home_files() -> Iterator[str]:
             yield _row(f"`{place}`", str(member.__doc__).replace("``", "`"))
 
 
-def settings() -> Iterator[str]:
-    """Yield every key of a service spec with its kind, default and bounds."""
+def settings_of(model: type[BaseModel]) -> Iterator[str]:
+    """Yield every key of a document with its kind, default and bounds."""
     yield from _head("key", "kind", "default", "bounds")
-    yield from _keys(ServiceSpec, "")
+    yield from _keys(model, "")
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -113,28 +151,14 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
         path, kind = f"{prefix}{name}", _kind(told, schema)
         default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True), told)
         yield _row(f"`{path}`", kind, default, _bounds(field, told))
-        yield from _below(path)
+        below = list(_models(field.annotation))
+        many = {"dict": ".NAME", "tupl": ".*"}.get(str(field.annotation)[:4], "")
+        for inner in below:
+            yield from _keys(inner, f"{path}{many}{_sort_of(inner) if len(below) > 1 else ''}.")
 
 
-def _below(path: str) -> Iterator[str]:
-    """Yield the keys below one whose value is another document."""
-    if path == "slos":
-        for kind, model in OBJECTIVES.items():
-            yield from _keys(model, f"slos.NAME ({kind}).")
-        return
-    model, between = NESTED.get(path, (None, ""))
-    if model is not None:
-        yield from _keys(model, f"{path}.{between}")
-
-
-def _nested(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[type[BaseModel], str]]]:
-    for name, field in model.model_fields.items():
-        found = [one for one in _models(field.annotation) if not issubclass(one, tuple(OBJECTIVES.values()))]
-        if found:
-            kind = str(field.annotation)
-            between = "NAME." if kind.startswith("dict") else "*." if kind.startswith("tuple") else ""
-            yield f"{prefix}{name}", (found[0], between)
-            yield from _nested(found[0], f"{prefix}{name}.{between}")
+def _sort_of(model: type[BaseModel]) -> str:
+    return f" ({model.__name__.removesuffix('Slo').lower()})"
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -200,6 +224,36 @@ def _limits(field: FieldInfo) -> Iterator[Any]:
     yield from (limit for limit in field.metadata if type(limit) in SIGNS)
 
 
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        elif not command.hidden:
+            yield f"{path} {name}", command
+
+
+@cache
+def _shared() -> list[tuple[str, str]]:
+    counts = Counter(_told(one) for _, command in all_commands() for one in command.params)
+    return [
+        told for told, count in counts.items() if count >= OFTEN and told[0].startswith("`--") and told[0] != "`--help`"
+    ]
+
+
+def _told(one: Any) -> tuple[str, str]:
+    """Return an argument or option as it is written, and what it means."""
+    is_option = one.param_type_name == "option"
+    name = ", ".join(f"`{text}`" for text in one.opts) if is_option else f"`{one.name.upper()}`"
+    told = str(one.help or "").replace("``", "`")
+    if is_option and not one.is_flag and isinstance(one.default, str | int | float | Path) and str(one.default):
+        told += f" Default: `{one.default}`."
+    return name, told + (f" Variable: `{one.envvar}`." if one.envvar else "")
+
+
+def _first_paragraph(command: Any) -> str:
+    return " ".join(str(command.help).split("\n\n", maxsplit=1)[0].replace("``", "`").split())
+
+
 def _errors(kind: type[RoostError]) -> Iterator[type[RoostError]]:
     yield kind
     for below in kind.__subclasses__():
@@ -215,8 +269,12 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-NESTED = dict(_nested(ServiceSpec))
-TABLES = {
+COMMAND_LINE: Any = typer.main.get_command(app)
+OFTEN = 8
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "commands": commands,
+    "shared-options": shared_options,
+    "options": options,
     "decision-codes": decision_codes,
     "event-codes": event_codes,
     "error-codes": error_codes,
@@ -224,7 +282,10 @@ TABLES = {
     "phases": phases,
     "actions": actions,
     "home-files": home_files,
-    "settings": settings,
+    "settings": lambda: settings_of(ServiceSpec),
+    "access": lambda: settings_of(AccessSpec),
+    "notify": lambda: settings_of(NotifySettings),
+    "telemetry": lambda: settings_of(PrometheusTelemetry),
 }
 
 if __name__ == "__main__":

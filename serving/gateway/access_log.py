@@ -60,5 +60,4 @@ class AccessLog:
         if len(self._lines) >= MOST_BYTES:
             self.dropped += 1
             return
-        self._lines += orjson.dumps(line)
-        self._lines += b"\n"
+        self._lines += orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -61,7 +61,8 @@ async def make_attempt(
         message = f"{line.name} has no replica"
         return Attempt(line.name, NO_REPLICA, 0.0, failure=FailureReason.ERROR, message=message)
     start_s = time.perf_counter()
-    replica = line.take(slot.lane, slot.max_concurrency, asyncio.get_running_loop().time())
+    queue_s = 0.0
+    replica = line.take(slot.lane, slot.max_concurrency)
     if replica is None:
         try:
             turn = await line.wait(slot.lane, slot.max_concurrency, timeout_s)
@@ -71,8 +72,12 @@ async def make_attempt(
             turned_away = _never_begun(line, start_s, FailureReason.OVERLOAD, turn.message)
             turned_away.retry_after_s = turn.retry_after_s
             return turned_away
-        replica = turn
-    return await ask_replica(line, replica, work, slot.lane, timeout_s=timeout_s, start_s=start_s, on_event=on_event)
+        replica, queue_s = turn, time.perf_counter() - start_s
+    left_s = max(0.001, timeout_s - queue_s)
+    attempt = await ask_replica(line, replica, work, slot.lane, timeout_s=left_s, on_event=on_event)
+    attempt.start_s, attempt.queue_s = start_s, queue_s
+    attempt.latency_s += queue_s
+    return attempt
 
 
 async def ask_replica(
@@ -82,32 +87,27 @@ async def ask_replica(
     lane: str,
     *,
     timeout_s: float,
-    start_s: float | None = None,
     on_event: Events | None = None,
 ) -> Attempt:
-    """Ask a replica whose slot was taken, and give the slot back; ``start_s`` is when the wait for it began."""
-    start_s = start_s if start_s is not None else time.perf_counter()
-    attempt = Attempt(line.name, replica.endpoint.replica, 0.0, digest=replica.endpoint.digest)
-    attempt.start_s, attempt.cold = start_s, replica.attempts == 0
+    """Ask a replica whose slot was taken, and give the slot back."""
+    endpoint, start_s = replica.endpoint, time.perf_counter()
+    attempt = Attempt(line.name, endpoint.replica, 0.0, digest=endpoint.digest, start_s=start_s)
+    attempt.cold = replica.attempts == 0
     replica.attempts += 1
-    asked_s = time.perf_counter()
-    attempt.queue_s = asked_s - start_s
-    left_s = max(0.001, timeout_s - attempt.queue_s)
     stream = EventStream(on_event) if on_event is not None else None
     service_s: float | None = None
     try:
         reply = await replica.upstream.post(
-            work.path, work.encode(left_s), timeout_s=left_s, on_chunk=stream.feed if stream is not None else None
+            work.path, work.encode(timeout_s), timeout_s=timeout_s, on_chunk=stream.feed if stream is not None else None
         )
         attempt.latency_s = time.perf_counter() - start_s
         replica.note_answer()
         _read_reply(attempt, reply, stream)
         if attempt.failure is None:
-            service_s = time.perf_counter() - asked_s
+            service_s = attempt.latency_s
     except TimeoutError:
         attempt.failure, attempt.message = FailureReason.TIMEOUT, f"no answer within {timeout_s:.3g} s"
-        attempt.latency_s = time.perf_counter() - start_s
-        service_s = time.perf_counter() - asked_s
+        attempt.latency_s = service_s = time.perf_counter() - start_s
     except LostConnection as error:
         attempt.failure, attempt.message, attempt.lost = FailureReason.ERROR, str(error), True
         attempt.latency_s = time.perf_counter() - start_s

@@ -144,8 +144,10 @@ class Counter:
         The key (request, user or session) is the unit of randomisation: a user who comes again was assigned once. After
         ``MOST_KEYS`` keys of a rollout no more are counted; by then the split has been tested enough.
         """
-        seen = self._seen_keys.setdefault(split.rollout_id, set())
-        if len(seen) >= MOST_KEYS or key in seen:
+        seen = self._seen_keys.get(split.rollout_id)
+        if seen is None:
+            seen = self._seen_keys[split.rollout_id] = set()
+        if key in seen or len(seen) >= MOST_KEYS:
             return
         seen.add(key)
         arms = self.tick.exposures.setdefault((service, split.rollout_id, split.weight), [0, 0])
@@ -153,7 +155,9 @@ class Counter:
 
     def count_signal(self, service: str, version: str, *, asked_again: bool) -> None:
         """Count an answer to a known user, or that the user asked for the same again."""
-        counts = self.tick.signals.setdefault((service, version), [0, 0])
+        counts = self.tick.signals.get((service, version))
+        if counts is None:
+            counts = self.tick.signals[service, version] = [0, 0]
         counts[asked_again] += 1
 
     def keep_feedback(self, feedback: Feedback) -> bool:

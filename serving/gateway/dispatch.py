@@ -117,22 +117,23 @@ class Dispatcher:
     async def _attempt(
         self, intake: Intake, index: int, line: Line, *, lane: str, work: Work, on_event: Events | None = None
     ) -> Attempt:
-        service = intake.service
+        service, routes = intake.service, intake.service.routes
         start_s = time.perf_counter()
         try:
             attempt = await make_attempt(
-                line, work, service.slots[lane], timeout_s=service.routes.limits.timeout, on_event=on_event
+                line, work, service.slots[lane], timeout_s=routes.limits.timeout, on_event=on_event
             )
         except asyncio.CancelledError:
             self._count_cancelled(intake, line.name, lane, time.perf_counter() - start_s)
             raise
-        if attempt.failure is None and service.routes.post_checks and isinstance(work, PictureWork):
-            fault = await self._checks.judge(service.name, service.routes.post_checks, work.prompt, attempt.body)
+        if attempt.failure is None and routes.post_checks and isinstance(work, PictureWork):
+            fault = await self._checks.judge(service.name, routes.post_checks, work.prompt, attempt.body)
             if fault:
                 attempt = replace(attempt, failure=FailureReason.REJECTED, message=fault)
         self._count(intake, attempt, lane)
-        if attempt.failure in {None, FailureReason.REJECTED} and (
-            intake.review is not None or service.routes.score_sample
+        failure = attempt.failure
+        if (failure is None or failure is FailureReason.REJECTED) and (
+            intake.review is not None or routes.score_sample
         ):
             self._sample(intake, index, attempt, lane, work)
         return attempt
@@ -213,16 +214,15 @@ class Dispatcher:
 
     def _note(self, intake: Intake, answers: list[Answer]) -> None:
         """Count the logical request, and remember whose answer it got."""
-        service, first = intake.service, answers[0]
+        service = intake.service
         service.budget.note_request()
-        self._counter.count_request(
-            service.name,
-            intake.lane,
-            failure=next((found for answer in answers if (found := _failure(answer)) is not None), None),
-            fell_back=any(a.fell_back_from is not None for a in answers),
-            cached=all(a.cached for a in answers),
-        )
-        version = first.attempt.version
+        failure, fell_back, cached = None, False, True
+        for answer in answers:
+            failure = failure or _failure(answer)
+            fell_back = fell_back or answer.fell_back_from is not None
+            cached = cached and answer.cached
+        self._counter.count_request(service.name, intake.lane, failure=failure, fell_back=fell_back, cached=cached)
+        version = answers[0].attempt.version
         self._recall.remember(intake.request_id, (service.name, version, intake.lane, intake.user, intake.prompt))
         if intake.user is not None and intake.prompt is not None and intake.forced is None:
             # Who asks again does so because of the answer before, whichever version answers now.

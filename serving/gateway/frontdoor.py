@@ -18,6 +18,7 @@ from serving.gateway.protocols.shapes import shape_for
 from serving.gateway.recording import Recorder
 from serving.gateway.signals import Recall
 from serving.gateway.tensor_desk import TensorDesk
+from serving.gateway.tokens import Tokens
 
 Handler = Callable[[Exchange], Awaitable[None]]
 LOG = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ class FrontDoor:
         self, dispatcher: Dispatcher, recorder: Recorder, *, counter: Counter, recall: Recall, clock: Clock, rng: Rng
     ) -> None:
         self._dispatcher, self._recorder, self._counter, self._clock = dispatcher, recorder, counter, clock
-        images = ImageDesk(dispatcher, recorder, counter, clock, rng)
-        tensors = TensorDesk(dispatcher, recorder, clock, rng)
+        tokens = Tokens(rng)
+        images = ImageDesk(dispatcher, recorder, counter, clock, tokens)
+        tensors = TensorDesk(dispatcher, recorder, clock, tokens)
         feedback = FeedbackDesk(dispatcher, counter, recall, clock)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/images/generations"): images.generate,

@@ -4,7 +4,6 @@ import time
 
 from contracts.clock import Clock
 from contracts.errors import RoostError
-from contracts.rng import Rng
 from contracts.specs.service import PolicyVerdict
 from serving.gateway.counting import Counter
 from serving.gateway.dispatch import Answer, Dispatcher
@@ -22,6 +21,7 @@ from serving.gateway.protocols.openai import (
     write_pictures,
 )
 from serving.gateway.recording import Recorder
+from serving.gateway.tokens import Tokens
 
 
 class DeniedByPolicy(RoostError):
@@ -33,16 +33,18 @@ class DeniedByPolicy(RoostError):
 class ImageDesk:
     """``POST /v1/images/generations``."""
 
-    def __init__(self, dispatcher: Dispatcher, recorder: Recorder, counter: Counter, clock: Clock, rng: Rng) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, recorder: Recorder, counter: Counter, clock: Clock, tokens: Tokens
+    ) -> None:
         self._dispatcher, self._recorder = dispatcher, recorder
-        self._clock, self._rng = clock, rng
+        self._clock, self._tokens = clock, tokens
         self._policies = PolicyDesk(lambda service: counter.count_refusal(service, "policy.failed"))
 
     async def generate(self, exchange: Exchange) -> None:
         """Draw the pictures that a client asks for."""
         start_s = time.perf_counter()
         body = await exchange.read_body(LARGEST_BODY_BYTES)
-        intake, wanted = read_image_request(body, exchange.headers, self._dispatcher.services, self._rng)
+        intake, wanted = read_image_request(body, exchange.headers, self._dispatcher.services, self._tokens)
         exchange.service, prompt = intake.service.name, intake.prompt or ""
         if intake.service.screens:
             self._apply(intake, intake.service.rules.judge(prompt))
@@ -69,11 +71,11 @@ class ImageDesk:
 
     async def _respond(self, exchange: Exchange, intake: Intake, answers: list[Answer], wanted: ImageRequest) -> None:
         headers = [*answer_headers(intake, answers), seed_header(intake)]
-        failed = next((answer.attempt for answer in answers if answer.attempt.failure is not None), None)
-        if failed is not None:
-            problem = problem_of_attempt(failed)
-            await exchange.respond(problem.status, shape_error(problem), [*headers, *retry_headers(problem)], JSON)
-            return
+        for answer in answers:
+            if answer.attempt.failure is not None:
+                problem = problem_of_attempt(answer.attempt)
+                await exchange.respond(problem.status, shape_error(problem), [*headers, *retry_headers(problem)], JSON)
+                return
         body = await write_pictures(intake, answers, wanted.format, int(self._clock.now_s()))
         await exchange.respond(200, body, headers, JSON)
 

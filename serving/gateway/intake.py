@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from contracts.errors import InvalidInput, NotFound, NotPermitted
 from contracts.ids import VersionId
 from contracts.specs.service import StickyKey
-from serving.gateway.lanes import DEFAULT_LANE, choose_lane
 from serving.gateway.service import Service
 from serving.gateway.work import Work
 
@@ -59,10 +58,8 @@ def read_lane(service: Service, headers: Headers, prompt: str | None) -> str:
     Raises:
         InvalidInput: when the lane asked for isn't declared.
     """
-    routes = service.routes
-    if not routes.lanes and b"x-roost-lane" not in headers:
-        return DEFAULT_LANE
-    return choose_lane(routes, prompt, asked=text_of(headers, b"x-roost-lane"), tier=text_of(headers, b"x-roost-tier"))
+    asked, tier = text_of(headers, b"x-roost-lane"), text_of(headers, b"x-roost-tier")
+    return service.lane_rules.choose(prompt, asked=asked, tier=tier)
 
 
 def read_sticky_key(service: Service, headers: Headers, user: str | None) -> str | None:

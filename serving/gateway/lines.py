@@ -18,16 +18,13 @@ class Replica:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.max_concurrency = endpoint.max_concurrency
         self.upstream = Upstream(endpoint.url)
         self.outstanding = 0
         self.by_lane: dict[str, int] = {}
         self.attempts = 0
         self._losses = 0
         self.aside_until = 0.0
-
-    def is_free(self, lane: str, lane_limit: int) -> bool:
-        """Tell whether it may begin another request of a lane."""
-        return self.outstanding < self.endpoint.max_concurrency and self.by_lane.get(lane, 0) < lane_limit
 
     def note_lost(self, now: float) -> None:
         """Put it aside for a while, twice as long each time: a dead worker is always the least busy one."""
@@ -87,19 +84,26 @@ class Line:
         for replica in self.replicas:
             replica.upstream.close()
 
-    def take(self, lane: str, lane_limit: int, now: float) -> Replica | None:
-        """Take a slot of the least busy replica that has one, those put aside last; None when none has."""
+    def take(self, lane: str, lane_limit: int) -> Replica | None:
+        """Take a slot of the least busy replica that has one, None when none has.
+
+        One that was put aside is taken only when all are.
+        """
+        trusted = self.replicas
+        if any(replica.aside_until for replica in trusted):
+            now = asyncio.get_running_loop().time()
+            trusted = [replica for replica in trusted if replica.aside_until <= now] or trusted
         best: Replica | None = None
-        best_rank = (True, 0)
-        for replica in self.replicas:
-            if replica.is_free(lane, lane_limit):
-                rank = (replica.aside_until > now, replica.outstanding)
-                if best is None or rank < best_rank:
-                    best, best_rank = replica, rank
-        if best is None or (best_rank[0] and any(r.aside_until <= now for r in self.replicas)):
-            return None
-        best.outstanding += 1
-        best.by_lane[lane] = best.by_lane.get(lane, 0) + 1
+        for replica in trusted:
+            if (
+                replica.outstanding < replica.max_concurrency
+                and replica.by_lane.get(lane, 0) < lane_limit
+                and (best is None or replica.outstanding < best.outstanding)
+            ):
+                best = replica
+        if best is not None:
+            best.outstanding += 1
+            best.by_lane[lane] = best.by_lane.get(lane, 0) + 1
         return best
 
     async def wait(self, lane: str, lane_limit: int, timeout_s: float) -> Replica | Shed:
@@ -150,11 +154,10 @@ class Line:
         return (len(self.waiting) + 1) * mean_s / slots
 
     def _serve_waiting(self) -> None:
-        now = asyncio.get_running_loop().time()
         for waiter in list(self.waiting):
             if waiter.turn.done():
                 continue
-            replica = self.take(waiter.lane, waiter.lane_limit, now)
+            replica = self.take(waiter.lane, waiter.lane_limit)
             if replica is not None:
                 self.waiting.remove(waiter)
                 waiter.turn.set_result(replica)

@@ -31,7 +31,7 @@ class Mirror:
     async def _run(
         self, line: Line, work: Work, slot: LaneSlot, timeout_s: float, note: Callable[[Attempt], None]
     ) -> None:
-        replica = line.take(slot.lane, slot.max_concurrency, asyncio.get_running_loop().time())
+        replica = line.take(slot.lane, slot.max_concurrency)
         if replica is None:
             self.dropped += 1
             return

@@ -29,6 +29,9 @@ class PictureFormat:
     compression: int = 90
 
 
+PNG = PictureFormat()
+
+
 async def finish_picture(png: bytes, facts: Facts, wanted: PictureFormat) -> bytes:
     """Return a worker's PNG as the client wants it, labelled, in base64.
 

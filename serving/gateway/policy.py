@@ -50,12 +50,21 @@ class Rules:
 
     def __init__(self, intake: PromptIntake) -> None:
         self._rules = [
-            (_words(mention), Ruling(rule.verdict, rule.reason)) for rule in intake.rules for mention in rule.mentions
+            (_words(mention.casefold()), Ruling(rule.verdict, rule.reason))
+            for rule in intake.rules
+            for mention in rule.mentions
         ]
+        self._first_words = {mention.strip().partition(" ")[0] for mention, _ in self._rules}
 
     def judge(self, prompt: str) -> Ruling:
         """Return the strictest ruling of the rules that match."""
-        text = _words(prompt)
+        folded = prompt.casefold()
+        for word in self._first_words:
+            if word in folded:
+                break
+        else:
+            return ALLOWED  # as nearly always: not even a mention's first word is in it
+        text = _words(folded)
         matching = [ruling for mention, ruling in self._rules if mention in text]
         return strictest(matching) if matching else ALLOWED
 
@@ -105,6 +114,6 @@ def strictest(rulings: list[Ruling]) -> Ruling:
     return max(rulings, key=lambda ruling: SEVERITY[ruling.verdict])
 
 
-def _words(text: str) -> str:
-    """Return the words of a text between single spaces, so that a phrase is found by ``in``."""
-    return f" {' '.join(WORD.findall(text.casefold()))} "
+def _words(folded: str) -> str:
+    """Return the words of a casefolded text between single spaces, so that a phrase is found by ``in``."""
+    return f" {' '.join(WORD.findall(folded))} "

@@ -6,7 +6,7 @@ from contracts.wire.routing import ServiceRoutes
 from serving.gateway.attempts import LaneSlot
 from serving.gateway.cache import AnswerCache
 from serving.gateway.fallback import RetryBudget
-from serving.gateway.lanes import DEFAULT_LANE
+from serving.gateway.lanes import DEFAULT_LANE, LaneRules
 from serving.gateway.lines import Line
 from serving.gateway.policy import Rules
 
@@ -34,6 +34,7 @@ class Service:
         if routes.cache is not None:
             same = before is not None and before.routes.cache == routes.cache
             self.cache = before.cache if before is not None and same else AnswerCache(routes.cache, clock)
+        self.lane_rules = LaneRules(routes)
         self.rules = Rules(routes.intake)
         self.screens = bool(routes.intake.rules)
         self.patience_s = max(routes.latency_thresholds_s.values(), default=routes.limits.timeout)

@@ -1,6 +1,7 @@
 """The split: sticky, monotone, salted assignment of requests to the two arms of a rollout."""
 
 import hashlib
+from functools import lru_cache
 
 from contracts.wire.routing import Split
 
@@ -10,8 +11,14 @@ def unit_interval(salt: str, key: str) -> float:
 
     blake2b and not a checksum, because salted checksums correlate between salts, and so would rollouts.
     """
-    digest = hashlib.blake2b(key.encode(), key=salt.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
+    salted = _salted(salt).copy()
+    salted.update(key.encode())
+    return (int.from_bytes(salted.digest(), "big") >> 11) / 2**53
+
+
+@lru_cache(maxsize=256)
+def _salted(salt: str) -> "hashlib.blake2b":
+    return hashlib.blake2b(key=salt.encode(), digest_size=8)
 
 
 def goes_to_challenger(split: Split, key: str) -> bool:

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from contracts.clock import Clock
 from contracts.errors import InvalidInput, Unavailable
-from contracts.rng import Rng
 from contracts.wire.tensors import ModelMetadata
 from serving.gateway.dispatch import Answer, Dispatcher
 from serving.gateway.exchange import Exchange
@@ -19,6 +18,7 @@ from serving.gateway.protocols import mlflow, oip
 from serving.gateway.protocols.dialect import JSON, Shape, answer_headers, dump, problem_of_attempt, retry_headers
 from serving.gateway.recording import Recorder
 from serving.gateway.service import Service
+from serving.gateway.tokens import Tokens
 from serving.gateway.upstream import LostConnection
 
 LARGEST_METADATA_WAIT_S = 5.0
@@ -28,8 +28,8 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class TensorDesk:
     """``/v2/...``, ``/invocations`` and ``/services/{service}/invocations``."""
 
-    def __init__(self, dispatcher: Dispatcher, recorder: Recorder, clock: Clock, rng: Rng) -> None:
-        self._dispatcher, self._recorder, self._clock, self._rng = dispatcher, recorder, clock, rng
+    def __init__(self, dispatcher: Dispatcher, recorder: Recorder, clock: Clock, tokens: Tokens) -> None:
+        self._dispatcher, self._recorder, self._clock, self._tokens = dispatcher, recorder, clock, tokens
         self._metadata: dict[str, ModelMetadata] = {}
 
     def find(self, method: str, path: str) -> Handler | None:
@@ -51,7 +51,7 @@ class TensorDesk:
         service, version = self._named(exchange)
         exchange.service = service.name
         body = await exchange.read_body(service.routes.limits.max_body)
-        intake = oip.read_infer_request(body, exchange.headers, service, version, self._rng)
+        intake = oip.read_infer_request(body, exchange.headers, service, version, self._tokens)
         await self._serve(exchange, intake, start_s, oip.shape_error, lambda a: oip.write_infer_reply(intake, a))
 
     async def invoke(self, exchange: Exchange) -> None:
@@ -62,7 +62,7 @@ class TensorDesk:
         body = await exchange.read_body(service.routes.limits.max_body)
         content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
         request = mlflow.read_invocation(body, content_type, await self._describe(service))
-        intake = oip.tensor_intake(request, exchange.headers, service, None, self._rng)
+        intake = oip.tensor_intake(request, exchange.headers, service, None, self._tokens)
         write = mlflow.write_predictions
         await self._serve(exchange, intake, start_s, mlflow.shape_error, lambda a: write(a.attempt.body))
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from contracts.clock import FakeClock
 from contracts.errors import NotFound
@@ -75,8 +75,11 @@ class Ground:
         self.context = ApiContext(
             settings, self.stores, self.home, self.shelf, access=self.access, clock=self.clock, rng=SeededRng(3)
         )
-        self.app = FastAPI()
-        self.app.mount(PREFIX, make_api(self.context))
+        self.api = make_api(self.context)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as a server does that has the API mounted."""
+        await self.api({**scope, "root_path": PREFIX} if scope["type"] == "http" else scope, receive, send)
 
     def close(self) -> None:
         self.stores.close()

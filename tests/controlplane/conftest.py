@@ -1,18 +1,23 @@
 """A world in virtual time: the real loop, machine, ledger and routing desk; fake fleet, catalogue and traffic."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from contracts.clock import FakeClock
-from contracts.errors import Unavailable
+from contracts.errors import Conflict, Unavailable
 from contracts.events import Event
-from contracts.ids import CHAMPION, VersionId
+from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
+from contracts.wire.counted import Counted
 from contracts.wire.routing import RoutingTable, Split
 from contracts.wire.telemetry import (
     AttemptCounts,
@@ -22,17 +27,21 @@ from contracts.wire.telemetry import (
     TelemetryBatch,
     TelemetryReply,
 )
-from controlplane.loop.effects import worker_spec
-from controlplane.loop.evidence import EvidenceDesk
-from controlplane.loop.reconcile import RolloutLoop, World
-from controlplane.loop.routing import DesiredTraffic, RoutingDesk
-from controlplane.store.ledger import FileLedger
+from controlplane.loop.chores import AtOnce
+from controlplane.loop.controller import Controller
+from controlplane.loop.evidence import sliced_lanes
+from controlplane.loop.ports import Guard, Watchers
+from controlplane.loop.snapshot import ServiceView
+from controlplane.loop.world import World
+from controlplane.store.migrate import open_store
+from controlplane.store.rollouts import Start, StoredRollout
+from controlplane.stores import Stores
 from evaluation.scorers.port import Score
 from registry.catalogue import Registration
 from registry.fake_catalogue import FakeCatalogue
-from rollout.machine import Decision
+from rollout.machine import Decision, start
+from rollout.policy import Policy, compile_policy
 from serving.fleet.fake import FakeFleet
-from serving.fleet.port import Placement, place
 from tests.controlplane.postgres import PostgresServer, find_binaries, postgres_server
 
 SPEC = """
@@ -66,21 +75,33 @@ class FakeTraffic:
         self.unscored = False
         self.table: RoutingTable | None = None
         self.weights: list[float] = []
-        self._sequence = 0
+        self._sequence = self._samples_made = 0
+        self._kept: list[TelemetryBatch] = []
+        self._kept_samples: list[SampledOutput] = []
         self._cut_s = clock.now_s()
 
     def push(self, table: RoutingTable) -> None:
         if self.away:
             raise Unavailable("the gateway does not answer")
+        if not table.is_newer_than(self.table):
+            raise Conflict("another leader has written since")
         self.table = table
 
-    def pull(self) -> TelemetryReply:
+    def fetch(self, counted: Counted) -> TelemetryReply:
+        """Hand over what was not acknowledged, and what was served since the last time."""
         if self.away:
             raise Unavailable("the gateway does not answer")
+        last, sample = counted.get("b", (-1, -1))
+        self._kept = [one for one in self._kept if one.sequence > last]
+        self._kept_samples = [one for one in self._kept_samples if one.number > sample]
+        self._serve()
+        return TelemetryReply(boot="b", batches=tuple(self._kept), samples=tuple(self._kept_samples))
+
+    def _serve(self) -> None:
         start_s, self._cut_s = self._cut_s, self._clock.now_s()
         routes = self.table.services["tags"] if self.table else None
         if routes is None:
-            return TelemetryReply(batches=())
+            return
         split = routes.split
         weight = split.weight if split is not None else 0.0
         self.weights.append(weight)
@@ -96,7 +117,7 @@ class FakeTraffic:
             sequence=self._sequence,
             start_s=start_s,
             end_s=self._cut_s,
-            table_revision=1,
+            table_revision=self.table.revision if self.table is not None else 0,
             attempts=tuple(rows),
             requests=(RequestCounts(service="tags", lane="default", total=total),),
             exposures=()
@@ -114,7 +135,10 @@ class FakeTraffic:
         self._sequence += 1
         samples = [sample for row in rows for sample in self._samples(row)]
         copies = self._copies(split, samples) if split is not None and split.mirror_share else []
-        return TelemetryReply(batches=(batch,), samples=(*samples, *copies))
+        self._kept.append(batch)
+        for one in (*samples, *copies):
+            self._kept_samples.append(one.model_copy(update={"number": self._samples_made}))
+            self._samples_made += 1
 
     def _copies(self, split: Split, samples: list[SampledOutput]) -> list[SampledOutput]:
         copied = [s for s in samples if s.version != split.challenger and self._rng.uniform() < split.mirror_share]
@@ -151,42 +175,137 @@ class FakeTraffic:
 
 
 class Bench:
-    """Champion m@1 in service, challenger m@2 on its way."""
+    """Champion m@1 in service, challenger m@2 on its way; a controller on a database of its own."""
 
-    def __init__(self, folder: Path, spec: str = SPEC) -> None:
-        self.clock = FakeClock()
+    def __init__(self, folder: Path, spec: str = SPEC, *, memory_budget_bytes: int | None = None) -> None:
+        self.clock, self.folder = FakeClock(), folder
         self.spec: ServiceSpec = load_service_spec(spec)
         self.fleet, self.catalogue, self.traffic = FakeFleet(), FakeCatalogue(), FakeTraffic(self.clock)
-        self.ledger = FileLedger(folder / "ledger.jsonl", code_version="test")
-        self.desk = RoutingDesk(self.traffic, self.fleet)
+        folder.mkdir(exist_ok=True)
+        database = open_store(f"sqlite:///{folder / 'roost.db'}", self.clock)
+        event.listen(database.engine, "connect", trust_the_disk)
+        database.engine.dispose()
+        self.stores = Stores.on(database, b"k" * 32, self.clock)
+        self.ledger = self.stores.ledger
         self.champion = self.catalogue.register("m", Registration(folder)).id
         self.challenger = self.catalogue.register("m", Registration(folder)).id
         self.catalogue.move_alias(self.champion, CHAMPION, actor="test", reason="the first")
-        place(self.fleet, Placement(spec=worker_spec(self.catalogue, self.champion)))
-        self.desk.want(DesiredTraffic(self.spec, champion=self.champion))
-        self.desk.reconcile()
+        self.stores.services.apply(self.spec, actor="test", reason="the first")
+        self.crown(self.champion)
         self.told: list[Event] = []
-        world = World(
-            self.clock, SeededRng(5), self.catalogue, self.fleet, self.traffic, self.desk, self.ledger
-        )  # fmt: skip
-        evidence = EvidenceDesk(self.spec, {SeenText.name: SeenText()})
-        self.loop = RolloutLoop(
-            world,
-            evidence,
-            self.spec,
-            self.challenger,
+        self.guard: Guard | None = None
+        self.watchers: Watchers | None = None
+        data_plane = Gateways(self.traffic)
+        self.world = World(
+            self.clock, SeededRng(5), self.catalogue, self.fleet, data_plane, memory_budget_bytes=memory_budget_bytes
+        )
+        self.controller = self.control()
+
+    def control(self, holder: str = "one") -> Controller:
+        """Return a controller that knows nothing but what the stores and the world say."""
+        return Controller(
+            self.world,
+            self.stores,
+            holder=holder,
+            scorers={SeenText.name: SeenText()},
+            tell=self.told.append,
+            guard=self.guard,
+            watchers=self.watchers,
             warm_up_prompts=("a", "b", "c"),
-            notify=self.told.append,
+            executor=AtOnce(),
         )
 
-    def run(self, until: Callable[[Decision], bool] | None = None, at_most: int = 1000) -> Decision:
-        """Tick once a virtual second until ``until`` holds, or the rollout is over."""
-        for _ in range(at_most):
+    def crown(self, version: VersionId) -> None:
+        with self.stores.database.write() as connection:
+            self.stores.services.crown(connection, self.spec.service, str(version))
+
+    def begin(self, challenger: VersionId | None = None, *, forced: bool = False) -> StoredRollout:
+        """Write a rollout's start down, as a desk does."""
+        version = challenger or self.challenger
+        revision = self.stores.services.get(self.spec.service)
+        champion = self.stores.services.production(self.spec.service).champion
+        assert champion is not None
+        state = start(
+            self.policy,
+            at_s=self.clock.now_s(),
+            rollout_id=f"{self.spec.service}-{version.number}-{self.world.rng.token(3)}",
+            champion=champion,
+            challenger=str(version),
+        )
+        wish = Start(
+            service=self.spec.service,
+            service_revision=revision.revision,
+            digest=self.catalogue.get(VersionRef(version.model, number=version.number)).digest,
+            salt=self.world.rng.token(8),
+            state=state,
+            actor="test",
+            reason="to see",
+            forced=forced,
+        )
+        with self.stores.database.write() as connection:
+            return self.stores.rollouts.start(connection, wish)
+
+    @property
+    def rollout_id(self) -> str:
+        """The service's newest rollout."""
+        return self.stores.rollouts.of_service(self.spec.service)[0].id
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the spec."""
+        return compile_policy(self.spec.rollout, self.spec.objectives(), slices=sliced_lanes(self.spec))
+
+    @property
+    def view(self) -> ServiceView:
+        """The service after the last tick."""
+        return self.controller.snapshot().services[self.spec.service]
+
+    def ticks(self, count: int = 1) -> None:
+        """Tick once a virtual second."""
+        for _ in range(count):
             self.clock.advance(1.0)
-            decision = self.loop.tick()
-            if self.loop.is_over if until is None else until(decision):
+            self.controller.step()
+
+    def run(self, until: Callable[[Decision], bool] | None = None, at_most: int = 1000) -> Decision:
+        """Begin a rollout if none lives, and tick until ``until`` holds, or the rollout is over."""
+        if not self.stores.rollouts.living():
+            self.begin()
+        decision: Decision | None = None
+        for _ in range(at_most):
+            self.ticks()
+            problem = self.controller.snapshot().problem
+            decision = self.view.decision if not problem else decision
+            over = not self.stores.rollouts.living()
+            if decision is not None and (over if until is None else until(decision)):
                 return decision
-        raise AssertionError(f"after {at_most} ticks: {decision.state.phase} {decision.reason.sentence}")
+        raise AssertionError(f"after {at_most} ticks: {decision and (decision.state.phase, decision.reason.sentence)}")
+
+    def close(self) -> None:
+        self.controller.close()
+        self.stores.close()
+
+
+def trust_the_disk(connection: sqlite3.Connection, record: object) -> None:
+    """No test here cuts the power: let the operating system write when it likes."""
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+@dataclass
+class Gateways:
+    """The data plane's port over scripted traffic."""
+
+    traffic: FakeTraffic
+
+    def push(self, table: RoutingTable) -> None:
+        self.traffic.push(table)
+
+    def table(self) -> RoutingTable | None:
+        if self.traffic.away:
+            raise Unavailable("the gateway does not answer")
+        return self.traffic.table
+
+    def fetch(self, counted: Counted) -> TelemetryReply:
+        return self.traffic.fetch(counted)
 
 
 @pytest.fixture
@@ -203,13 +322,16 @@ def warm_up_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Bench]:
+    with closing(Bench(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture
-def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Bench:
-    return Bench(tmp_path, SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, "))
+def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Bench]:
+    spec = SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, ")
+    with closing(Bench(tmp_path, spec)) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

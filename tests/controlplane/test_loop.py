@@ -6,7 +6,7 @@ from pathlib import Path
 from contracts.errors import NotPermitted
 from contracts.ids import CHAMPION, PREVIOUS, VersionId
 from contracts.wire.worker import WorkerState
-from controlplane.loop.reconcile import decision_document
+from controlplane.loop.record import decision_document
 from rollout.machine import decide, start
 from rollout.observation import Observation
 from rollout.phases import Phase
@@ -27,7 +27,7 @@ def test_a_good_version_is_promoted_and_the_alias_follows_the_traffic(bench: Ben
     assert set(bench.fleet.running) == {bench.challenger}
     assert len(warm_up_calls) == 2
     assert [event.code for event in bench.told] == ["gate.safe-proven", "rollout.promoted"]
-    assert {actor for _, _, actor, _ in bench.catalogue.moves[1:]} == {f"rollout/{bench.loop.rollout_id}"}
+    assert {actor for _, _, actor, _ in bench.catalogue.moves[1:]} == {f"rollout/{bench.rollout_id}"}
 
 
 def test_wrong_pictures_at_healthy_http_are_rolled_back_and_the_ledger_says_why(bench: Bench) -> None:
@@ -47,16 +47,16 @@ def test_wrong_pictures_at_healthy_http_are_rolled_back_and_the_ledger_says_why(
 def test_the_ledger_replays_to_the_same_decisions(bench: Bench) -> None:
     bench.traffic.wrong[2] = 0.2
     bench.run()
-    entries = list(bench.ledger.entries(bench.loop.rollout_id))
+    entries = list(bench.ledger.entries(bench.rollout_id))
     state = start(
-        bench.loop.policy,
+        bench.policy,
         at_s=entries[0].at_s,
-        rollout_id=bench.loop.rollout_id,
+        rollout_id=bench.rollout_id,
         champion=str(bench.champion),
         challenger=str(bench.challenger),
     )
     for entry in entries:
-        decision = decide(bench.loop.policy, state, Observation.from_json(json.dumps(entry.observation)))
+        decision = decide(bench.policy, state, Observation.from_json(json.dumps(entry.observation)))
         state = decision.state
         assert decision_document(decision) == entry.decision
 
@@ -83,8 +83,9 @@ def test_a_silent_gateway_never_promotes_and_the_rollout_goes_on_when_it_is_back
     bench.traffic.away = True
     weights = set()
     for _ in range(60):
-        bench.clock.advance(1.0)
-        decision = bench.loop.tick()
+        bench.ticks()
+        decision = bench.view.decision
+        assert decision is not None
         weights.add(decision.weight)
     assert decision.state.phase in {Phase.PROGRESSING, Phase.PAUSED}
     assert len(weights) <= 10

@@ -5,6 +5,7 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,16 +15,17 @@ import pytest
 from contracts.clock import FakeClock
 from contracts.errors import InvalidInput
 from contracts.events import Event
-from contracts.ids import CHAMPION, VersionId
+from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply, UserSignals
 from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret
 from controlplane.notify.egress import signature
 from controlplane.store.history import History
-from controlplane.watching import HistoryWatcher, MonitorWatcher, Watchers
+from controlplane.watching import HistoryWatcher, MonitorWatcher, ServiceWatchers, Watchers
 from evaluation.scorers.port import Score
 from rollout.phases import ManualKind, Phase
+from tests.controlplane.conftest import SPEC as LOOP_SPEC
 from tests.controlplane.conftest import Bench, SeenText
 
 CHALLENGER = VersionId("m", 2)
@@ -265,19 +267,23 @@ def test_an_alarm_calls_its_hook_with_the_evidence(
     watcher.close()
 
 
-def test_in_a_real_loop_a_hold_pauses_and_a_roll_back_ends_the_rollout(bench: Bench, history: History) -> None:
-    bench.traffic.wrong[2] = 0.11
-    text = SPEC.replace("looks: {metric: looks", "looks: {metric: seen-text").replace("90%%", "97%%")
-    for action, phase in (("hold", Phase.PAUSED), ("roll-back", Phase.ABORTED)):
-        spec = load_service_spec(text % (action, ""), subject="spec")
-        watcher = MonitorWatcher(spec, {"seen-text": SeenText()}, history, bench.clock, tell=bench.told.append)
-        bench.loop._watcher = watcher
-        decision = bench.run(until=lambda d, wanted=phase: d.state.phase is wanted)  # type: ignore[misc]
-        assert "monitor/looks" in decision.reason.sentence or phase is Phase.ABORTED
-        watcher.close()
-    told = [entry.decision["sentence"] for entry in bench.ledger.entries()]
-    assert any("aborted by monitor/looks" in sentence for sentence in told)
-    assert bench.catalogue.aliases["m", CHAMPION] == bench.champion
+@pytest.mark.parametrize(("action", "phase"), [("hold", Phase.PAUSED), ("roll-back", Phase.ABORTED)])
+def test_in_a_real_loop_a_hold_pauses_and_a_roll_back_ends_the_rollout(
+    tmp_path: Path, history: History, warm_up_calls: list[str], action: str, phase: Phase
+) -> None:
+    text = f"monitors: {{looks: {{metric: seen-text, at_least: 97%, action: {action}}}}}\nrollout:"
+    with closing(Bench(tmp_path, LOOP_SPEC.replace("rollout:", text))) as bench:
+        bench.traffic.wrong[2] = 0.11
+        bench.watchers = ServiceWatchers(history, {"seen-text": SeenText()}, bench.clock)
+        bench.controller = bench.control()
+        bench.run(until=lambda d: d.state.phase is phase)
+        told = [entry.decision["sentence"] for entry in bench.ledger.entries()]
+        word = "paused" if phase is Phase.PAUSED else "aborted"
+        assert any(f"{word} by monitor/looks" in sentence for sentence in told)
+        assert "monitor.alarm" in {event.code for event in bench.told}
+        assert bench.catalogue.aliases["m", CHAMPION] == bench.champion
+        digest = bench.catalogue.get(VersionRef("m", number=2)).digest
+        assert (bench.stores.rollouts.rolled_back("tags", digest) is not None) == (phase is Phase.ABORTED)
 
 
 def test_what_a_monitor_cannot_do_is_refused_at_the_start(history: History, clock: FakeClock) -> None:

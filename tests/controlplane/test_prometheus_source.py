@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,13 @@ from contracts.ids import VersionId
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
-from contracts.wire.telemetry import AttemptCounts, TelemetryBatch
+from contracts.wire.counted import Counted, take_new
+from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
+from contracts.wire.telemetry import AttemptCounts, RequestCounts, TelemetryBatch, TelemetryReply
 from controlplane.loop.evidence import EvidenceDesk
 from controlplane.secret import Secret
 from controlplane.telemetry_sources.counters import TOTAL, Counters, Group
+from controlplane.telemetry_sources.joined import JoinedDataPlane, speaks_for
 from controlplane.telemetry_sources.prometheus import PrometheusSource, narrow
 from controlplane.telemetry_sources.prometheus_server import PrometheusServer, Sample, Series
 from controlplane.telemetry_sources.settings import PrometheusService, load_telemetry
@@ -29,7 +32,7 @@ from tests.controlplane.prometheus import Prometheus, Target, needs_prometheus, 
 ONE, TWO = VersionId("m", 1), VersionId("m", 2)
 PLAIN = "{service: tags, model: m, slos: {availability: {objective: 98%}}}"
 TIMED = "{service: tags, model: m, slos: {availability: {objective: 98%}, quick: {objective: 90%, threshold: 500ms}}}"
-POOL = 14
+POOL = 18
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +80,16 @@ class Reader:
         self.server = PrometheusServer(url)
         self.source = PrometheusSource(self.server, service, self.spec, clock=SystemClock(), rng=SeededRng(1))
         self.batches: list[TelemetryBatch] = []
+        self.counted: Counted = {}
+        self._turns = count()
         self.expected: tuple[VersionId, ...] = (ONE,)
 
     def pull(self) -> None:
-        self.batches += self.source.pull(self.expected).batches
+        """Fetch, and count what is new, but only every other time: what is not counted comes again."""
+        reply, counted = take_new(self.source.fetch(self.counted, self.expected), self.counted)
+        if next(self._turns) % 2:
+            self.batches += reply.batches
+            self.counted = counted
 
     @property
     def newest_s(self) -> float:
@@ -144,8 +153,7 @@ def test_a_version_that_appears_counts_from_zero_and_the_gates_get_both_arms(rea
     target.add(asked_total=50, asked_total_2=9, failed_total_2=4)
     reader.until_known()
     assert reader.tally(TWO) == (4, 9)
-    reply = reader.source.pull(reader.expected).model_copy(update={"batches": tuple(reader.batches)})
-    evidence, _ = EvidenceDesk(reader.spec, {}).sort(reply, "r", ONE, TWO)
+    evidence = EvidenceDesk(reader.spec, {}).arrange(reader.batches, [], "r", ONE, TWO, since_s=0.0)
     assert evidence.counts["availability"].challenger == Tally(4, 9)
     assert evidence.counts["availability"].champion == Tally(0, 50)
 
@@ -389,3 +397,66 @@ def test_objectives_that_prometheus_cannot_tell_of_are_refused(
 def test_a_selector_is_narrowed() -> None:
     assert narrow('x{a="}"}', "_bucket", 'le="1"') == 'x_bucket{a="}", le="1"}'
     assert narrow("x", "_count") == "x_count{}"
+
+
+class Gateways:
+    """A data plane that counts nothing, with a table that sends half of the users to the challenger."""
+
+    def __init__(self, weight: float = 0.5) -> None:
+        split = Split(rollout_id="r", salt="12345678", challenger=TWO, weight=weight)
+        endpoints = {str(version): (Endpoint(replica="a", url="http://127.0.0.1:1"),) for version in (ONE, TWO)}
+        routes = ServiceRoutes(service="tags", champion=ONE, split=split, endpoints=endpoints)
+        self._table = RoutingTable(fence=1, revision=1, services={"tags": routes})
+
+    def push(self, table: RoutingTable) -> None:
+        self._table = table
+
+    def table(self) -> RoutingTable | None:
+        return self._table
+
+    def fetch(self, counted: Counted) -> TelemetryReply:
+        batch = TelemetryBatch(gateway="g", boot="b", sequence=0, start_s=0.0, end_s=1.0, table_revision=7)
+        return TelemetryReply(boot="b", batches=(batch,))
+
+
+class Source:
+    """Stands for a source of Prometheus: notes whom it is asked for."""
+
+    problems = ()
+
+    def __init__(self, *, is_away: bool = False) -> None:
+        self.asked: list[tuple[VersionId, ...]] = []
+        self._is_away = is_away
+
+    def fetch(self, counted: Counted, expected: tuple[VersionId, ...]) -> TelemetryReply:
+        self.asked.append(expected)
+        if self._is_away:
+            raise Unavailable("it is away")
+        requests = (RequestCounts(service="tags", lane="default", total=0),)
+        batch = TelemetryBatch(
+            gateway="prometheus", boot="p", sequence=3, start_s=0.0, end_s=1.0, table_revision=0, requests=requests
+        )
+        return TelemetryReply(boot="p", batches=(batch,))
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, (ONE,)), (0.5, (ONE, TWO)), (1.0, (TWO,))])
+def test_gateways_and_sources_are_one_data_plane(weight: float, expected: tuple[VersionId, ...]) -> None:
+    source = Source()
+    plane = JoinedDataPlane(Gateways(weight), {"tags": source})  # type: ignore[dict-item]
+    reply, counted = take_new(plane.fetch({}), {})
+    assert source.asked == [expected], "whoever gets users must be heard of"
+    assert reply.batches[-1].table_revision == 7
+    assert counted == {"p": (3, -1), "b": (0, -1)}
+    again, _ = take_new(plane.fetch(counted), counted)
+    assert again.batches == ()
+    news = {
+        service: [b.gateway for b in reply.batches if speaks_for(b, service, {"tags"})] for service in ("tags", "o")
+    }
+    assert news == {"tags": ["prometheus"], "o": ["g"]}
+
+
+def test_a_source_that_is_away_keeps_no_other_waiting_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    plane = JoinedDataPlane(Gateways(), {"tags": Source(is_away=True)})  # type: ignore[dict-item]
+    for _ in range(3):
+        assert [batch.gateway for batch in plane.fetch({}).batches] == ["g"]
+    assert caplog.text.count("it is away") == 1

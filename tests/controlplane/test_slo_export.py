@@ -85,6 +85,19 @@ def test_every_metric_that_is_named_is_one_that_is_shown(files: dict[str, str]) 
     assert named - exported() - recorded == set()
 
 
+def test_every_metric_and_alert_is_documented(files: dict[str, str]) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    told = set(
+        re.findall(r"`(roost_[a-z_]+|service_objective:[\w:]+)`", (docs / "reference" / "metrics.md").read_text())
+    )
+    shown = {name for name in exported() if not name.endswith(("_bucket", "_sum", "_created"))}
+    assert shown - told == set()
+    assert told - shown == set()
+    how_to = (docs / "how-to" / "watch-with-prometheus.md").read_text()
+    rules = [rule for group in yaml.safe_load(files[RULES_FILE])["groups"] for rule in group["rules"]]
+    assert {rule["alert"] for rule in rules if "alert" in rule} - set(re.findall(r"`(Roost\w+)`", how_to)) == set()
+
+
 def test_the_windows_and_factors_are_those_of_the_workbook(files: dict[str, str]) -> None:
     rules = [rule for group in yaml.safe_load(files[RULES_FILE])["groups"] for rule in group["rules"]]
     burns = [

@@ -4,20 +4,25 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
 import pytest
 import typer
+import yaml
 
 from contracts.errors import NotFound, RoostError
 from contracts.model import Frozen
-from contracts.specs import monitor, rollout, service, slo
+from contracts.specs import monitor, rollout, service, slo, watch
 from contracts.specs.loading import load_service_spec
+from controlplane.api import access
 from controlplane.cli.exit_status import MEANINGS as EXIT_STATUSES
 from controlplane.cli.exit_status import ExitStatus
 from controlplane.cli.main import app
+from controlplane.notify import settings as notify
+from controlplane.telemetry_sources import settings as telemetry
 from rollout.actions import ReasonCode
 from rollout.meanings import ACTIONS, DECISIONS, ERRORS, EVENTS, PHASES, explain, meanings
 from rollout.phases import ManualKind, Phase
@@ -28,14 +33,32 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 HOUSES = ("contracts", "rollout", "registry", "evaluation", "serving", "controlplane")
 SOURCES = sorted(path for house in HOUSES for path in (ROOT / house).rglob("*.py"))
-MODELS = [
-    kind
-    for module in (service, rollout, slo, monitor)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, Frozen) and kind is not Frozen
-]
+PAGE_OF = {
+    rollout: "service-spec.md",
+    service: "service-spec.md",
+    slo: "service-spec.md",
+    monitor: "service-spec.md",
+    watch: "service-spec.md",
+    access: "home-and-environment.md",
+    notify: "home-and-environment.md",
+    telemetry: "home-and-environment.md",
+}
+MODELS = sorted(
+    {
+        (kind, PAGE_OF[module])
+        for module in PAGE_OF
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Frozen) and kind.__module__ == module.__name__
+    },
+    key=lambda found: found[0].__name__,
+)
 COMMANDS: Any = typer.main.get_command(app)
 EVENT_CODE = re.compile(r"[a-z]+(-[a-z]+)*(\.[a-z]+(-[a-z]+)*)+")
+
+
+@cache
+def code() -> dict[Path, str]:
+    return {path: path.read_text() for path in SOURCES}
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +77,23 @@ def page(name: str) -> str:
     return re.sub(r"<!-- table: .*?<!-- end of table -->", "", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_setting_is_documented(model: type[Frozen]) -> None:
-    text = page("service-spec.md")
+@pytest.mark.parametrize(("model", "name"), MODELS, ids=lambda found: getattr(found, "__name__", ""))
+def test_every_setting_is_documented(model: type[Frozen], name: str) -> None:
+    text = page(name)
     missing = [name for name in model.model_fields if f"{name}`" not in text and f"`{name}" not in text]
     assert not missing
 
 
-def test_every_key_of_a_spec_stands_in_the_generated_table(tables: ModuleType) -> None:
-    rows = list(tables.settings())
-    for model in MODELS:
+def test_every_key_stands_in_a_generated_table(tables: ModuleType) -> None:
+    rows = [row for name in ("settings", "access", "notify", "telemetry") for row in tables.TABLES[name]()]
+    for model, _ in MODELS:
         assert [name for name in model.model_fields if not any(f"{name}`" in row for row in rows)] == []
 
 
 def test_defaults_that_are_told_are_those_in_force(tables: ModuleType) -> None:
     generated: dict[str, set[str]] = {}
     for name, default in re.findall(
-        r"^\| `(?:.*\.)?(\w+)` \| .*? \| (.*?) \|", "\n".join(tables.settings()), re.MULTILINE
+        r"^\| `(?:.*\.)?(\w+)` \| .*? \| (.*?) \|", "\n".join(tables.TABLES["settings"]()), re.MULTILINE
     ):
         generated.setdefault(name, set()).add(default.strip("`"))
     told = re.findall(r"^\| `(?:[^`]*\.)?(\w+)` \| (`[^`]+`|[\d.]+(?: %)?) \|", page("service-spec.md"), re.MULTILINE)
@@ -85,42 +108,37 @@ def test_every_objective_kind_is_told() -> None:
     assert all(kind.removesuffix("Slo").lower() in text for kind in kinds)
 
 
-def test_every_command_is_documented() -> None:
-    text = page("command-line.md")
-    assert [command for command in commands() if f"`{command}`" not in text] == []
-
-
-def commands() -> list[str]:
-    found = [
-        f"roost {name} {sub}".strip()
-        for name, child in COMMANDS.commands.items()
-        for sub in getattr(child, "commands", [""])
-    ]
-    assert found
-    return found
+def test_every_command_and_option_says_what_it_does(tables: ModuleType) -> None:
+    silent = []
+    for path, command in tables.all_commands():
+        silent += [path] if not str(command.help or "").rstrip().endswith(".") else []
+        silent += [f"{path} {option.name}" for option in command.params if not option.help and option.name != "help"]
+    assert not silent
 
 
 def test_every_decision_phase_and_action_has_its_meaning() -> None:
     assert (set(DECISIONS), set(PHASES), set(ACTIONS)) == (set(ReasonCode), set(Phase), set(ManualKind))
-    for code, sentence in meanings().items():
-        assert sentence.endswith("."), code
-        assert explain(code) == sentence
+    for name, sentence in meanings().items():
+        assert sentence.endswith("."), name
+        assert explain(name) == sentence
 
 
 def test_every_error_code_has_its_meaning() -> None:
-    declared = re.compile(r"^    code(?:: ClassVar\[str\])? = \"(.+)\"$", re.MULTILINE)
-    assert {code for path in SOURCES for code in declared.findall(path.read_text())} == set(ERRORS)
+    declared = re.compile(r"^    code(?:: ClassVar\[str\])? = \"([^\"]+)\"$", re.MULTILINE)
+    assert {found for text in code().values() for found in declared.findall(text)} == set(ERRORS)
 
 
 def test_every_event_that_is_told_has_its_meaning() -> None:
-    told = {code for path in SOURCES for code in event_codes(ast.parse(path.read_text()))}
+    told = {found for text in code().values() if "Event(" in text or "notify(" in text for found in event_codes(text)}
     assert told
-    assert told - set(map(str, DECISIONS)) == set(EVENTS)
+    assert told - set(map(str, DECISIONS)) - set(EVENTS) == set()
+    everything = "".join(text for path, text in code().items() if path.name != "meanings.py")
+    assert [event for event in EVENTS if f'"{event}"' not in everything] == []
 
 
-def event_codes(tree: ast.Module) -> Iterator[str]:
+def event_codes(text: str) -> Iterator[str]:
     """Codes given to ``Event`` or to a function that tells one, as they stand in the code."""
-    for call in ast.walk(tree):
+    for call in ast.walk(ast.parse(text)):
         if isinstance(call, ast.Call):
             name = getattr(call.func, "id", getattr(call.func, "attr", ""))
             given = [word.value for word in call.keywords if word.arg == "code"] + call.args[:1]
@@ -155,7 +173,7 @@ def test_generated_tables_are_as_the_code_is(tables: ModuleType) -> None:
 
 def test_every_environment_variable_is_documented() -> None:
     text = page("home-and-environment.md")
-    names = {name for path in SOURCES for name in re.findall(r"\"(ROOST_[A-Z_]+)\"", path.read_text())}
+    names = {name for found in code().values() for name in re.findall(r"\"(ROOST_[A-Z_]+)\"", found)}
     assert names
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
@@ -166,6 +184,21 @@ def test_specs_on_a_page_are_valid(path: Path) -> None:
         if re.match(r"(#.*\n)*service: ", block):
             spec = load_service_spec(block, path.name)
             compile_policy(spec.rollout, spec.objectives())
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("access.yaml", access.AccessSpec),
+        ("notify.yaml", notify.NotifySettings),
+        ("telemetry.yaml", telemetry.PrometheusTelemetry),
+    ],
+)
+def test_settings_of_a_home_on_the_page_are_valid(heading: str, model: type[Frozen]) -> None:
+    below = page("home-and-environment.md").partition(f"### {heading}\n")[2]
+    example = re.search(r"```yaml\n(.*?)```", below, re.DOTALL)
+    assert example is not None
+    assert model.model_validate(yaml.safe_load(example[1]))
 
 
 def test_tests_that_pages_name_exist() -> None:

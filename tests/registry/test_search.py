@@ -156,7 +156,7 @@ def test_tables_read_directly_tell_what_mlflow_tells(
             catalogue.register(name, Registration(model, description=f"a {name}"))
     client.create_model_version("one", source=(home / "artifacts").as_uri(), tags={"mine": "yes"})
     client.set_registered_model_alias("one", "theirs", "4")
-    catalogue.move_alias(VersionRef.parse("two@2") and catalogue.list_versions("two")[1].id, "champion", actor="e", reason="r")
+    catalogue.move_alias(catalogue.list_versions("two")[1].id, "champion", actor="eva", reason="begin")
     client.delete_model_version("two", "3")
     client.register_prompt("asked", "a {{thing}}")
     searches = [("one", {}), ("two", {}), (None, {}), ("one", {"roost.state": "registered"}), ("two", {"mine": "yes"})]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 
 from controlplane.api.context import Context
-from controlplane.api.documents import ID_PATTERN, Body, JobDocument, Reason, tell_job
+from controlplane.api.documents import ID_PATTERN, WHOLE, Body, JobDocument, Reason, tell_job
 from controlplane.api.paging import Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
@@ -24,7 +24,7 @@ class JobBody(Body):
     kind: Annotated[str, Field(pattern=KIND_PATTERN)]
     reason: Reason
     arguments: dict[str, Any] = Field(default_factory=dict)
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] = 0
     id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
 
 

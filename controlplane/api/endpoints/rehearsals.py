@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from contracts.errors import InvalidInput
 from contracts.specs.service import ServiceSpec
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import ID_PATTERN, Body, SpecText, finite
+from controlplane.api.documents import ID_PATTERN, WHOLE, Body, SpecText, finite
 from controlplane.api.endpoints.services import read_spec
 from controlplane.api.principal import AnyViewer, Viewer
 from controlplane.api.problems import TooManyRequests
@@ -31,8 +31,8 @@ class PlanBody(Body):
     spec: SpecText
     rate: Annotated[float, Field(gt=0, le=1e6)]
     champion: Levels = Field(default_factory=dict)
-    runs: Annotated[int, Field(ge=20, le=500)] = 100
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    runs: Annotated[int, Field(ge=20, le=500), WHOLE] = 100
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
 
 
 class SimulateBody(PlanBody):

@@ -42,7 +42,10 @@ async def stream(
         str | None, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="As Last-Event-ID: 0-0 is everything.")
     ] = None,
 ) -> StreamingResponse:
-    """Stream ``decision`` and ``event`` as they are written; from now on, or after the id that was seen last."""
+    """Stream each ``decision`` and ``event`` as it is written; from now on, or after the id that was seen last.
+
+    The first event, ``begin``, tells the position; an id names how many decisions and which event came before it.
+    """
     asked = last_event_id or since
     begin = _parse(asked) if asked is not None else await run_in_threadpool(_now, context)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -50,7 +53,8 @@ async def stream(
 
 
 async def _follow(request: Request, context: ApiContext, begin: Position) -> AsyncIterator[bytes]:
-    yield format_sse_event(retry=2000, id=_name(begin), comment="roost")
+    told = json.dumps({"decisions": begin[0], "events": begin[1]})
+    yield format_sse_event(event="begin", id=_name(begin), retry=2000, data_str=told)
     at, quiet_s = begin, 0.0
     while not (context.home.feed.closed or await request.is_disconnected()):
         found = await run_in_threadpool(_after, context, at)

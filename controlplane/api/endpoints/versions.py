@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from contracts.ids import NAME_PATTERN, VersionId, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import Body, Reason, VersionDocument, tell_version
+from controlplane.api.documents import WHOLE, Body, Reason, VersionDocument, tell_version
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
@@ -29,7 +29,7 @@ class ModelDocument(BaseModel):
 class AdoptBody(Body):
     """A version that somebody registered in the same MLflow, to be taken up."""
 
-    number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    number: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE]
     reason: Reason
 
 

@@ -13,7 +13,7 @@ export function listen() {
   const help = document.getElementById('keys');
   let leading = 0;
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || help.open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector('dialog[open]')) return;
     const { key } = event;
     if (Date.now() - leading < 1500) {
       leading = 0;

@@ -1,5 +1,6 @@
 // Everything a page does beyond being read: live regions, charts, keys, copying. Without it the page still reads.
 import { addRows, draw, drawAll, load } from './charts.js';
+import { listenAsks, renew } from './ask.js';
 import { drawScatters } from './scatter.js';
 import { listen } from './keys.js';
 import { follow } from './live.js';
@@ -51,10 +52,12 @@ dress(document);
 drawAll();
 drawScatters();
 listen();
+listenAsks();
 follow({
   change({ regions, series }) {
     for (const [name, html] of Object.entries(regions)) replace(name, html);
     addRows(series);
+    if ('journal' in regions) renew();
     drawAll();
     drawScatters();
   },

@@ -12,7 +12,7 @@ TRIAL = frozenset({Phase.MIRRORING, Phase.PROGRESSING})
 STEPPED = frozenset({ReasonCode.RAISED.value, ReasonCode.PROMOTED_STEP.value})
 LAPSE = {
     OnTimeout.PAUSE: "it is paused",
-    OnTimeout.ROLLBACK: "it is rolled back",
+    OnTimeout.ROLLBACK: "traffic goes back to the champion",
     OnTimeout.PROMOTE: "it is promoted if no check is in doubt",
 }
 

@@ -75,13 +75,16 @@ def answer_headers(intake: Intake, answers: list[Answer]) -> list[tuple[bytes, b
         (b"x-roost-request-id", intake.request_id.encode()),
         (b"x-roost-lane", intake.lane.encode()),
     ]
-    failed = next((answer.fell_back_from for answer in answers if answer.fell_back_from is not None), None)
+    failed, rejected, cached = None, "", True
+    for answer in answers:
+        failed = failed or answer.fell_back_from
+        rejected = rejected or answer.rejected
+        cached = cached and answer.cached
     if failed is not None:
         headers.append((b"x-roost-fallback", f"{failed.version} {failed.failure}".encode()))
-    rejected = next((answer.rejected for answer in answers if answer.rejected), "")
     if rejected:
         headers.append((b"x-roost-rejected", rejected.encode("ascii", "replace")[:200]))
-    if all(answer.cached for answer in answers):
+    if cached:
         headers.append((b"x-roost-cache", b"hit"))
     if intake.forced is not None:
         headers.append((b"x-roost-forced", b"true"))

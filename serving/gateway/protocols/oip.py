@@ -6,12 +6,12 @@ import orjson
 from pydantic import ValidationError
 
 from contracts.errors import InvalidInput
-from contracts.rng import Rng
 from contracts.wire.tensors import Datatype, InferRequest, ModelMetadata
 from serving.gateway.dispatch import Answer
 from serving.gateway.intake import Headers, Intake, read_forced_version, read_lane, read_sticky_key
 from serving.gateway.protocols.dialect import Problem
 from serving.gateway.service import Service
+from serving.gateway.tokens import Tokens
 from serving.gateway.work import TensorWork
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -31,7 +31,7 @@ NUMPY_TYPES = {
 }
 
 
-def read_infer_request(body: bytes, headers: Headers, service: Service, version: str | None, rng: Rng) -> Intake:
+def read_infer_request(body: bytes, headers: Headers, service: Service, version: str | None, tokens: Tokens) -> Intake:
     """Read ``POST /v2/models/{service}/infer``; what the client sent as binary goes on as JSON.
 
     Raises:
@@ -40,13 +40,15 @@ def read_infer_request(body: bytes, headers: Headers, service: Service, version:
     """
     header_length = headers.get(HEADER_LENGTH)
     request = _validate(body if header_length is None else _decode_binary(body, header_length))
-    return tensor_intake(request, headers, service, version, rng)
+    return tensor_intake(request, headers, service, version, tokens)
 
 
-def tensor_intake(request: InferRequest, headers: Headers, service: Service, version: str | None, rng: Rng) -> Intake:
+def tensor_intake(
+    request: InferRequest, headers: Headers, service: Service, version: str | None, tokens: Tokens
+) -> Intake:
     """Return the intake of an inference; raises as ``read_infer_request`` does."""
     user = headers.get(b"x-roost-user", b"").decode("latin-1")[:500] or None
-    request_id = "r-" + rng.token(8)
+    request_id = "r-" + tokens.token(8)
     return Intake(
         service=service,
         lane=read_lane(service, headers, None),

@@ -1,19 +1,22 @@
 """OpenAI's images API: reading requests, and answers and errors in its shape."""
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from contracts.errors import InvalidInput
-from contracts.rng import Rng
+from contracts.specs.service import Limits
 from serving.gateway.dispatch import Answer
 from serving.gateway.intake import Headers, Intake, find_service, read_forced_version, read_lane, read_sticky_key
-from serving.gateway.pictures import FORMATS, PictureFormat, finish_picture
+from serving.gateway.pictures import FORMATS, PNG, PictureFormat, finish_picture
 from serving.gateway.policy import normalise
 from serving.gateway.protocols.dialect import Problem
 from serving.gateway.provenance import Facts
 from serving.gateway.service import Service
+from serving.gateway.tokens import Tokens
 from serving.gateway.work import PictureWork, Work
 
 LARGEST_BODY_BYTES = 1 << 20
@@ -23,21 +26,26 @@ KNOWN_FIELDS = {
     *("model", "prompt", "n", "size", "user", "safety_identifier", "seed", "response_format"),
     *("output_format", "output_compression", "stream", "partial_images", *ONLY_AUTO),
 }
+PLAIN_FIELDS = {"model", "prompt", "size", "user", "safety_identifier", "seed"}
+"""All that most requests have; who says no more gets one PNG, whole."""
 EXAMPLE = 'send {"model": ..., "prompt": ...}'
 
 
+@dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a client asked for beside the pictures themselves: their format, and whether they come as events."""
+    """What a client asked for beside the picture itself: format, number, and whether they come as events."""
 
-    __slots__ = ("format", "stream")
+    format: PictureFormat = PNG
+    n: int = 1
+    stream: bool = False
+    partial_images: int = 0
 
-    def __init__(self, wanted: PictureFormat, *, stream: bool) -> None:
-        self.format = wanted
-        self.stream = stream
+
+PLAIN = ImageRequest()
 
 
 def read_image_request(
-    body: bytes, headers: Headers, services: dict[str, Service], rng: Rng
+    body: bytes, headers: Headers, services: dict[str, Service], tokens: Tokens
 ) -> tuple[Intake, ImageRequest]:
     """Read ``POST /v1/images/generations``; ``seed`` is our extension and is chosen when absent.
 
@@ -47,38 +55,45 @@ def read_image_request(
         NotPermitted: when the client may not force a version.
     """
     document = _parse(body)
+    plain = document.keys() <= PLAIN_FIELDS
+    if not plain:
+        _check_fields(document)
     service = find_service(document.get("model"), services)
     limits = service.routes.limits
     prompt = _prompt(document.get("prompt"), limits.max_prompt_chars)
-    n = _whole(document, "n", 1, limits.max_pictures, default=1)
-    stream = _flag(document, "stream")
-    partial_images = _whole(document, "partial_images", 0, 3, default=0) if "partial_images" in document else 0
-    if stream and n > 1:
-        raise InvalidInput(f"n: {n} pictures can't be streamed", hint="stream one picture per request")
-    if partial_images and not stream:
-        raise InvalidInput("partial_images: only with stream", hint="set stream to true")
-    wanted = _format(document)
-    size = _size(document.get("size"), limits.max_pixels)
+    wanted = PLAIN if plain else _wanted(document, limits)
+    width, height = _size(document.get("size"), limits.max_pixels)
     user = _user(document, headers)
     lane = read_lane(service, headers, prompt)
-    chance = rng.token(12)
-    seed = _seed(document.get("seed"), n, chance[16:])
+    chance = tokens.token(12)
+    seed = _seed(document.get("seed"), wanted.n, chance[16:])
     settings = service.routes.lanes.get(lane)
     steps, guidance = (settings.steps, settings.guidance) if settings is not None else (None, None)
-    drawn = PictureWork(prompt, seed, steps, guidance, size[0], size[1], partial_images if stream else None)
+    drawn = PictureWork(prompt, seed, steps, guidance, width, height, wanted.partial_images if wanted.stream else None)
     request_id = "r-" + chance[:16]
     intake = Intake(
         service=service,
         lane=lane,
         request_id=request_id,
         sticky_key=read_sticky_key(service, headers, user) or request_id,
-        works=_works(drawn, n),
+        works=(drawn,) if plain else _works(drawn, wanted.n),
         prompt=prompt,
         user=user,
         forced=read_forced_version(service, headers),
         repeatable=document.get("seed") is not None,
     )
-    return intake, ImageRequest(wanted, stream=stream)
+    return intake, wanted
+
+
+def _wanted(document: dict[str, Any], limits: Limits) -> ImageRequest:
+    n = _whole(document, "n", 1, limits.max_pictures, default=1)
+    stream = _flag(document, "stream")
+    partial_images = _whole(document, "partial_images", 0, 3, default=0)
+    if stream and n > 1:
+        raise InvalidInput(f"n: {n} pictures can't be streamed", hint="stream one picture per request")
+    if partial_images and not stream:
+        raise InvalidInput("partial_images: only with stream", hint="set stream to true")
+    return ImageRequest(_format(document), n, stream, partial_images)
 
 
 def _works(drawn: PictureWork, n: int) -> tuple[Work, ...]:
@@ -91,27 +106,27 @@ def facts_of(intake: Intake, answer: Answer, index: int, now_s: int) -> Facts:
     drawn = answer.work
     assert isinstance(drawn, PictureWork)  # noqa: S101 - this protocol asks for nothing else
     return {
-        "service": intake.service.name,
-        "version": answer.attempt.version,
-        "digest": answer.attempt.digest,
-        "request_id": intake.part_id(index),
-        "lane": intake.lane,
-        "seed": drawn.seed,
-        "steps": drawn.steps,
-        "guidance": drawn.guidance,
-        "width": drawn.width,
-        "height": drawn.height,
         "created_s": now_s,
+        "digest": answer.attempt.digest,
+        "guidance": drawn.guidance,
+        "height": drawn.height,
+        "lane": intake.lane,
+        "request_id": intake.part_id(index),
+        "seed": drawn.seed,
+        "service": intake.service.name,
+        "steps": drawn.steps,
+        "version": answer.attempt.version,
+        "width": drawn.width,
     }
 
 
 async def write_pictures(intake: Intake, answers: list[Answer], wanted: PictureFormat, now_s: int) -> bytes:
     """Return the body of a good answer."""
-    pictures = [
-        await finish_picture(answer.attempt.body, facts_of(intake, answer, index, now_s), wanted)
-        for index, answer in enumerate(answers)
-    ]
-    data = b",".join(b'{"b64_json":"' + picture + b'"}' for picture in pictures)
+    pictures = []
+    for index, answer in enumerate(answers):
+        picture = await finish_picture(answer.attempt.body, facts_of(intake, answer, index, now_s), wanted)
+        pictures.append(b'{"b64_json":"%s"}' % picture)
+    data = b",".join(pictures)
     return b'{"created":%d,"output_format":"%s","data":[%s]}' % (now_s, wanted.kind.encode(), data)
 
 
@@ -141,6 +156,10 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise InvalidInput(f"the body is not JSON: {error}", hint=EXAMPLE) from None
     if not isinstance(document, dict):
         raise InvalidInput("the body is not a JSON object", hint=EXAMPLE)
+    return document
+
+
+def _check_fields(document: dict[str, Any]) -> None:
     if not document.keys() <= KNOWN_FIELDS:
         unknown = min(document.keys() - KNOWN_FIELDS)
         raise InvalidInput(f"{unknown[:100]}: unknown field", hint=f"known fields: {', '.join(sorted(KNOWN_FIELDS))}")
@@ -149,7 +168,6 @@ def _parse(body: bytes) -> dict[str, Any]:
             raise InvalidInput(f"{name}: only 'auto' is served", hint="the service's lanes set how it draws")
     if document.get("response_format") not in ("b64_json", None):
         raise InvalidInput("response_format: only b64_json is served", hint="pictures are not kept, so there is no url")
-    return document
 
 
 def _prompt(prompt: object, longest: int) -> str:
@@ -189,9 +207,16 @@ def _format(document: dict[str, Any]) -> PictureFormat:
 def _size(size: object, max_pixels: int) -> tuple[int | None, int | None]:
     if size is None or size == "auto":
         return None, None
-    match = SIZE.fullmatch(size) if isinstance(size, str) else None
+    if not isinstance(size, str):
+        raise InvalidInput("size: must be text", hint="for example 64x32")
+    return _read_size(size, max_pixels)
+
+
+@lru_cache(maxsize=256)
+def _read_size(size: str, max_pixels: int) -> tuple[int, int]:
+    match = SIZE.fullmatch(size)
     if match is None:
-        raise InvalidInput(f"size: {str(size)[:50]!r} is not WIDTHxHEIGHT", hint="for example 64x32")
+        raise InvalidInput(f"size: {size[:50]!r} is not WIDTHxHEIGHT", hint="for example 64x32")
     width, height = int(match[1]), int(match[2])
     if min(width, height) < 8 or max(width, height) > 8192 or width % 8 or height % 8 or width * height > max_pixels:
         raise InvalidInput(f"size: {size} can't be drawn", hint=f"multiples of 8, at most {max_pixels} pixels in all")

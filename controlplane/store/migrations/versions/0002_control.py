@@ -56,7 +56,6 @@ def _make_freezes_and_kills() -> None:
         "freezes",
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("service", Name, nullable=False),
-        sa.Column("rule", Name, nullable=False),
         sa.Column("from_s", sa.Double(), nullable=False),
         sa.Column("until_s", sa.Double()),
         sa.Column("actor", Name, nullable=False),

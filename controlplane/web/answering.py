@@ -1,0 +1,43 @@
+"""Answers of the pages: a page for a person, an error with its remedy."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from contracts.errors import InvalidInput, NotFound, NotPermitted, RoostError, Unavailable
+from controlplane.web.counter import Counter
+from controlplane.web.gate import person_of
+from controlplane.web.pages import Page
+from controlplane.web.rendering import render
+from controlplane.web.sources.home import Home
+
+STATUSES: dict[type[RoostError], int] = {NotFound: 404, InvalidInput: 400, NotPermitted: 403, Unavailable: 503}
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Makes answers for the people who look at one home; without a ``counter`` nobody can ask for anything."""
+
+    home: Home
+    counter: Counter | None
+
+    def page(self, page: Page, request: Request, status: int = 200) -> Response:
+        """Return a page."""
+        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        told = {"page": page, "address": address, "person": person_of(request), "acts": self.counter is not None}
+        context = {"home": self.home.name, **page.context, **told}
+        answer = HTMLResponse(render(f"{page.name}.html", context), status_code=status)
+        if self.counter is not None:
+            answer.headers["cache-control"] = "no-store"  # it may tell what this person alone may do
+        return answer
+
+    def plain(self, name: str, title: str, context: dict[str, object], request: Request, status: int = 200) -> Response:
+        """Return a page that is not kept live."""
+        page = Page(name, title, context, self.home.feed.chronicle.sequence, is_live=False)
+        return self.page(page, request, status)
+
+    def error(self, request: Request, error: Exception) -> Response:
+        """Return an error as a page."""
+        status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
+        return self.plain("error", "Error", {"error": error, "status": status}, request, status)
