@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.web.recorder import TICK_S, record_rollout, record_spec
 from tests.web.writer import Writer, next_rollout
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def main() -> int:
         writer = Writer(home, score=0.93)
         for _ in range(300):
             writer.tick()
+        record_spec(home, writer.at_s - 600)
+        record_rollout(home, writer.number, writer.at_s - 600, writer.at_s, "a price tag")
         with served(home) as (url, process):
             figures = measure_page(browser, f"{url}/rollouts/{writer.rollout_id}", Path(folder))
             figures |= measure_delay(browser, url, writer)
@@ -150,7 +153,8 @@ def measure_cost(url: str, process: subprocess.Popen[str], writer: Writer) -> di
     live = next_rollout(writer, number=8, at_s=time.time())
     live.tick()
     time.sleep(1)
-    pages = ["/", "/rollouts", "/decisions", "/slos", f"/rollouts/{live.rollout_id}", f"/rollouts/{writer.rollout_id}"]
+    finished = f"/rollouts/{writer.rollout_id}"
+    pages = ["/", "/rollouts", "/decisions", "/slos", "/quality", f"/rollouts/{live.rollout_id}", finished]
     received: list[int] = []
     for position in range(OPEN_PAGES):
         path = pages[position % len(pages)]
@@ -158,7 +162,8 @@ def measure_cost(url: str, process: subprocess.Popen[str], writer: Writer) -> di
     time.sleep(2)
     start_s, cpu_s, events = time.monotonic(), cpu_seconds(process.pid), len(received)
     while time.monotonic() - start_s < COST_OVER_S:
-        live.tick()
+        number = live.tick()
+        record_rollout(writer.home, live.number, live.at_s - TICK_S, live.at_s, "a price tag", boot=f"tick-{number}")
         time.sleep(1)
     share = (cpu_seconds(process.pid) - cpu_s) / (time.monotonic() - start_s)
     return {"core_share_of_20_pages": share, "events_of_20_pages": len(received) - events}

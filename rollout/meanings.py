@@ -10,7 +10,7 @@ from rollout.actions import ReasonCode
 from rollout.phases import ManualKind, Phase
 
 DECISIONS: dict[ReasonCode, str] = {
-    ReasonCode.STARTED: "The rollout exists and was not decided on yet. Nothing to do.",
+    ReasonCode.STARTED: "A rollout was asked for and begins. Nothing to do.",
     ReasonCode.WARMING: "The challenger's workers load, or draw their warm-up prompts; no user is sent there. If it "
     "stays so, read the worker's log.",
     ReasonCode.MIRRORING: "The challenger gets copies of traffic and no user sees its answers, until as many pairs as "
@@ -47,14 +47,14 @@ DECISIONS: dict[ReasonCode, str] = {
     ReasonCode.PROVEN_HARM: "A gate proved that the version is worse than tolerated: all traffic goes back. Read the "
     "sentence's value and limit, and mend the version.",
     ReasonCode.PROVEN_SAFE: "Every gate that can be is proven safe: promotion begins. Nothing to do.",
-    ReasonCode.PAUSED: "A person or a monitor paused the rollout; the share stays and harm still rolls it back. "
-    "Resume, promote or abort.",
-    ReasonCode.RESUMED: "A person let the rollout go on. If harm was proven on both versions before, evidence begins "
-    "anew.",
+    ReasonCode.PAUSED: "A person, a monitor or a freeze paused the rollout; the share stays and harm still rolls it "
+    "back. Resume, promote or abort.",
+    ReasonCode.RESUMED: "A person let the rollout go on, or a freeze is over. If harm was proven on both versions "
+    "before, evidence begins anew.",
     ReasonCode.PROMOTED_STEP: "A person sent the rollout to its next step.",
     ReasonCode.PROMOTED_ALL: "A person promoted the version; gates that were not proven safe had been overridden.",
-    ReasonCode.ABORTED: "A person or a monitor ended the rollout: all traffic goes back. Its sentence says who and "
-    "why.",
+    ReasonCode.ABORTED: "A person, a monitor or the guard ended the rollout: all traffic goes back. Its sentence says "
+    "who and why.",
     ReasonCode.SHIFTING: "The version is proven and all traffic goes to it, as soon as its replicas are ready and the "
     "gateway has acknowledged. If it stays so, look at the replicas.",
     ReasonCode.MOVING_ALIAS: "All traffic is the new version's; the alias in MLflow follows. If it stays so, look at "
@@ -68,19 +68,19 @@ DECISIONS: dict[ReasonCode, str] = {
     "look at the gateway.",
     ReasonCode.ROLLED_BACK: "The rollout has ended: all traffic is the champion's again. The same bytes are refused "
     "without `--force`.",
-    ReasonCode.ENDED_BY_PERSON: "The rollout has ended as a person or a monitor asked: all traffic is the champion's "
-    "again.",
+    ReasonCode.ENDED_BY_PERSON: "The rollout has ended as a person, a monitor or the guard asked: all traffic is the "
+    "champion's again. What a monitor or the guard ended is refused without `--force`, as after a rollback.",
     ReasonCode.FAILED: "A step can't be carried out (a version that can't load, an alias that can't move). Traffic "
     "stays with the last proven version; remove the cause and resume, or abort.",
 }
 
 EVENTS: dict[str, str] = {
-    "burn.page": "The error budget of an objective burns so fast that somebody has to look now: over both a long and a "
-    "short window. See the SLOs page; kill the version or roll back if it is to blame.",
+    "burn.page": "The error budget of an objective burns so fast that somebody has to look now: over both a long and "
+    "a short window. See the SLOs page; kill the version or roll back if it is to blame.",
     "burn.ticket": "The error budget burns slowly but would be gone before its window ends. Look within the day.",
     "burn.over": "A burn that was told has ended. Nothing to do.",
-    "watch.harm-proven": "A version that owns production is proven harmful. While the one before is warm it comes back "
-    "by itself (`watch.on_harm`); else roll out a mended version, or kill it.",
+    "watch.harm-proven": "A version that owns production is proven harmful. While the one before is warm it comes "
+    "back by itself (`watch.on_harm`); else roll out a mended version, or kill it.",
     "version.killed": "Somebody stopped a version in a service. It gets no traffic until that is lifted.",
     "version.revived": "A stopped version may be served again.",
     "service.frozen": "Nothing is rolled out to the service; a rollout that went on is paused.",
@@ -125,8 +125,8 @@ PHASES: dict[Phase, str] = {
     Phase.PROMOTED: "It ended: the version serves all traffic, the old one is stopped.",
     Phase.ROLLING_BACK: "Harm was proven, or time ran out: traffic goes back to the champion.",
     Phase.ROLLED_BACK: "It ended: the champion serves all traffic, and these bytes are refused without `--force`.",
-    Phase.ABORTING: "A person or a monitor ended it: traffic goes back to the champion.",
-    Phase.ABORTED: "It ended as asked: the champion serves all traffic.",
+    Phase.ABORTING: "A person, a monitor or the guard ended it: traffic goes back to the champion.",
+    Phase.ABORTED: "It ended as a person, a monitor or the guard asked: the champion serves all traffic.",
     Phase.FAILED: "A step can't be carried out; traffic stays with the last proven version until a person decides.",
 }
 

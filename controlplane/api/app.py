@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from controlplane.api.context import ApiContext
 from controlplane.api.endpoints import (
@@ -21,7 +22,7 @@ from controlplane.api.endpoints import (
     stream,
     versions,
 )
-from controlplane.api.problems import RESPONSES, Flaw, ProblemDocument, add_problems
+from controlplane.api.problems import RESPONSES, Flaw, PlainProblems, ProblemDocument, add_problems
 from controlplane.api.route import PUBLIC
 from controlplane.api.sessions import COOKIE
 from controlplane.web.protection import LOOPBACK, Protection
@@ -43,14 +44,15 @@ def make_api(context: ApiContext) -> FastAPI:
         servers=[{"url": PREFIX}],
         root_path_in_servers=False,
         responses=RESPONSES,
-        max_body_size=context.access.max_body,
     )
     app.state.context = context
     routes = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
     add_problems(app, routes)
     for module in ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=context.access.max_body)
     app.add_middleware(Protection, hosts=(*LOOPBACK, *context.access.hosts))
+    app.add_middleware(PlainProblems)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.errors import (
     Conflict,
@@ -24,6 +26,7 @@ from contracts.errors import (
     Unavailable,
 )
 
+REFUSED_EARLY = frozenset({413, 421})
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -101,12 +104,36 @@ def add_problems(app: FastAPI, routes: Sequence[APIRoute]) -> None:
     def tell_plain(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         headers = {"allow": _methods(request, routes)} if status == 405 else {}
-        return _answer(status, HTTPStatus(status).phrase, _plain(status), headers=headers)
+        return _answer(status, _plain(status), headers=headers)
 
     @app.exception_handler(Exception)
     def tell_nothing(request: Request, error: Exception) -> Response:
         # What went wrong stands in the log; it may name what no client should know.
         return answer_problem(RoostError("the request failed inside the control plane", hint="see its log"))
+
+
+class PlainProblems:
+    """Turns what is refused before any endpoint, in plain text, into problems: another host, a body too large."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] in REFUSED_EARLY:
+                headers = dict(Headers(raw=message["headers"]))
+                replaced = headers.pop("content-type", "") != MEDIA_TYPE
+                headers.pop("content-length", None)
+                if replaced:
+                    await _answer(message["status"], _plain(message["status"]), headers)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_problem)
 
 
 def answer_problem(error: RoostError) -> Response:
@@ -119,10 +146,11 @@ def answer_problem(error: RoostError) -> Response:
         headers["retry-after"] = "5"
     elif status == 401:
         headers["www-authenticate"] = 'Bearer realm="roost"'
-    return _answer(status, HTTPStatus(status).phrase, error.to_dict(), headers=headers)
+    return _answer(status, error.to_dict(), headers=headers)
 
 
-def _answer(status: int, title: str, told: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+def _answer(status: int, told: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    title = HTTPStatus(status).phrase
     document = {"type": f"urn:roost:problem:{told['code']}", "title": title, "status": status}
     rest = {name: value for name, value in told.items() if name != "message"}
     body = {**document, "detail": told["message"], **rest}
@@ -141,7 +169,7 @@ def _answer_flaws(errors: Any) -> Response:
     ]
     first = f"{flaws[0]['path']}: {flaws[0]['message']}" if flaws else "the request is not what the API takes"
     told = InvalidInput(first, hint="the API's description is at openapi.json").to_dict()
-    return _answer(422, "Unprocessable Content", {**told, "problems": flaws})
+    return _answer(422, {**told, "problems": flaws})
 
 
 def _methods(request: Request, routes: Sequence[APIRoute]) -> str:
@@ -156,6 +184,9 @@ def _plain(status: int) -> dict[str, str]:
     told: dict[int, RoostError] = {
         404: NotFound("there is nothing at this address", hint="the API's description is at openapi.json"),
         405: InvalidInput("this address doesn't take this method", hint="the header Allow names those it takes"),
-        413: InvalidInput("the request is larger than this server takes", hint="send less, or raise access.max_body"),
+        413: InvalidInput(
+            "the request is larger than this server takes", hint="send less, or raise max_body in access.yaml"
+        ),
+        421: InvalidInput("this server does not answer to this name", hint="see hosts in access.yaml"),
     }
     return told.get(status, InvalidInput(HTTPStatus(status).phrase)).to_dict()

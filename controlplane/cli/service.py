@@ -4,13 +4,15 @@ from typing import Annotated, Any
 
 import typer
 
+from controlplane.cli import safety
 from controlplane.cli.output import print_json, print_rows
-from controlplane.cli.session import DryRun, Reason, Session, Yes, complete, remote
+from controlplane.cli.session import DryRun, Reason, Session, complete, remote
 from controlplane.cli.spec import read_file
 
 app = typer.Typer(help="Apply services, and see what serves them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The service.", autocompletion=complete("/services", "name"))]
 File = Annotated[str, typer.Argument(help="A service spec in YAML; - reads standard input.")]
+safety.add_commands(app)
 COLUMNS = ("SERVICE", "MODEL", "REVISION", "CHAMPION", "SINCE", "ROLLOUT", "NOTE")
 
 
@@ -79,55 +81,10 @@ def show(session: Session, name: Name) -> None:
     for key in ("name", "model", "revision", "champion", "previous", "rollout", "actor", "reason", "note"):
         if service.get(key):
             typer.echo(f"{key:<9} {service[key]}")
+    for line in safety.in_force(session, name):
+        typer.echo(line)
     typer.echo()
     typer.echo(yaml.safe_dump(service["spec"], sort_keys=False, allow_unicode=True).rstrip())
-
-
-@app.command()
-@remote
-def freeze(
-    session: Session,
-    name: Name,
-    *,
-    until: Annotated[str, typer.Option(help="For how long: 2d; until it is lifted otherwise.")] = "",
-    lift: Annotated[str, typer.Option(help="Lift this freeze instead.", metavar="ID")] = "",
-    reason: Reason = "",
-) -> None:
-    """Let nothing new be rolled out on a service; rollouts in progress may still go back."""
-    from controlplane.cli.session import parse_timeout_s
-
-    path = f"/services/{name}/freezes"
-    told = {"reason": session.reason(reason)}
-    if lift:
-        session.api.change("DELETE", f"{path}/{lift}", told)
-        typer.echo(f"✔ freeze {lift} of {name} is lifted")
-        return
-    made = session.api.change("POST", path, {**told, "duration_s": parse_timeout_s(until)})
-    if session.as_json:
-        print_json(made)
-    else:
-        typer.echo(f"✔ {name} is frozen: {made['id']}")
-
-
-@app.command()
-@remote
-def kill(
-    session: Session,
-    version: Annotated[str, typer.Argument(help="The version that must not answer any more: MODEL@NUMBER.")],
-    *,
-    service: Annotated[str, typer.Option(help="The service.")],
-    reason: Reason = "",
-    yes: Yes = False,
-) -> None:
-    """Stop a version at once: no user is sent to it from now on."""
-    session.confirm(f"no request of {service} is sent to {version} from now on", yes=yes)
-    made = session.api.change(
-        "POST", f"/services/{service}/kills", {"version": version, "reason": session.reason(reason)}
-    )
-    if session.as_json:
-        print_json(made)
-    else:
-        typer.echo(f"✔ {version} is stopped on {service}: {made['id']}")
 
 
 def _load(file: str) -> tuple[str, str]:

@@ -1,15 +1,21 @@
 """``roost slo``: objectives, what is left of their budgets, and rules for Prometheus made from them."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from controlplane.cli.client import Api
 from controlplane.cli.output import print_json, print_rows
-from controlplane.cli.session import Session, complete, remote
-from controlplane.cli.spec import validate
+from controlplane.cli.session import HomeOption, ServerOption, Session, TokenOption, complete, remote
+from controlplane.cli.spec import read_file, validate
+
+if TYPE_CHECKING:
+    from contracts.specs.service import ServiceSpec
 
 app = typer.Typer(help="See objectives and their budgets, and export them.", no_args_is_help=True)
 Service = Annotated[str, typer.Argument(help="The service.", autocompletion=complete("/services", "name"))]
+HOME, FOLDER = Path(".roost"), Path("roost-slos")
 COLUMNS = ("SERVICE", "SLO", "OBJECTIVE", "SLI", "BUDGET LEFT", "BURN", "GONE IN")
 
 app.command("validate")(validate)
@@ -28,6 +34,39 @@ def list_(session: Session) -> None:
 def show(session: Session, service: Service) -> None:
     """Show one service's objectives."""
     _print(session, list(session.api.items(f"/slos/{service}", at_most=10_000)))
+
+
+@app.command()
+def export(
+    file: Annotated[
+        list[str] | None, typer.Argument(help="Service specs in YAML; all applied services otherwise.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write into.")] = FOLDER,
+    home: HomeOption = HOME,
+    server: ServerOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Write recording and alerting rules for Prometheus, and dashboards for Grafana."""
+    from contracts.specs.loading import load_service_spec
+    from controlplane.slo_export.files import export_slos
+
+    specs = [load_service_spec(read_file(name), subject=name) for name in file or ()] or _applied(home, server, token)
+    files = export_slos(specs)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in sorted(files.items()):
+        (out / name).write_text(text, encoding="utf-8")
+        typer.echo(str(out / name))
+
+
+def _applied(home: Path, server: str, token: str) -> "list[ServiceSpec]":
+    from contracts.specs.service import ServiceSpec
+
+    api = Api.find(home, server, token)
+    try:
+        return [ServiceSpec.model_validate(item["spec"]) for item in api.items("/services", at_most=10_000)]
+    finally:
+        api.close()
 
 
 def _print(session: Session, found: list[dict[str, Any]]) -> None:

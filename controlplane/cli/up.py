@@ -36,6 +36,7 @@ def up(
     from controlplane.server.options import ServerOptions
 
     options = ServerOptions(home=home, host=host, port=port, gateway_port=gateway_port)
+    options.check_alone()
     if detach:
         from controlplane.server.detached import start_detached
 

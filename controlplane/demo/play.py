@@ -1,139 +1,125 @@
-"""Plays the cases one after another on a system under load, a tick a second, and tells how each ended."""
+"""Plays the cases one after another on a system under load, and tells how each ended."""
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from contracts.clock import Clock
 from contracts.errors import NotPermitted
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
-from contracts.wire.telemetry import TelemetryReply
 from controlplane.demo.outage import Outage
 from controlplane.demo.record import Record
 from controlplane.demo.scenario import Case
-from controlplane.demo.served import Served
 from controlplane.demo.show import Result, Scene, Stage
-from controlplane.loop.evidence import Judged
 from controlplane.store.ledger import Entry
 from rollout.phases import ManualAction, ManualKind, Phase
 
-TICK_S = 1.0
+LOOK_S = 0.5
 OUTAGE_AFTER_S = 5.0
 OUTAGE_S = 9.0
 CALM_S = 5.0
-"""How long users must have been served well after a hold before the person on call resumes."""
-TROUBLED_SHARE = 0.1
+"""How long users must have been served well after a hold before the person on call looks again."""
 PERSON = "on-call"
 """The name under which the demo's person on call acts."""
 
 
 class Trial(Protocol):
-    """One rollout under way."""
+    """One rollout, as whoever looks on sees it."""
 
     @property
     def is_over(self) -> bool:
         """Tell whether it has ended and nothing is left to do."""
         ...
 
-    def step(self) -> Sequence[Entry]:
-        """Let a tick happen; return the decisions that were made since the last one."""
+    def news(self) -> Sequence[Entry]:
+        """Return the decisions that were made since this was last asked."""
         ...
 
     def ask(self, action: ManualAction) -> None:
-        """Ask what a person may ask."""
+        """Ask what a person may ask; ``NotPermitted`` when it is not the time for it."""
         ...
 
 
-Begin = Callable[[Case, VersionId, "CaseWatcher"], Trial]
+Begin = Callable[[Case, VersionId], Trial]
 """Begins a case's rollout; ``NotPermitted`` when it is refused before any traffic."""
 
 
-class CaseWatcher:
-    """Looks on: counts what users got in this case, and since when they have been served well."""
-
-    def __init__(self, spec: ServiceSpec, challenger: VersionId, clock: Clock) -> None:
-        self.served = Served()
-        self._service, self._challenger, self._clock = spec.service, challenger, clock
-        self._well_since_s = clock.monotonic_s()
-
-    def look(self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId) -> tuple[ManualAction, ...]:
-        """Take one tick in; asks nothing."""
-        self.served.count(self._service, self._challenger, reply, judged)
-        rows = [row for batch in reply.batches for row in batch.attempts if row.service == self._service]
-        troubled = sum(max(row.n_bad, *row.slow.values()) if row.slow else row.n_bad for row in rows)
-        if troubled > TROUBLED_SHARE * sum(row.total for row in rows) or not rows:
-            self._well_since_s = self._clock.monotonic_s()
-        return ()
-
-    @property
-    def is_calm(self) -> bool:
-        """Tell whether users have been served well for a while."""
-        return self._clock.monotonic_s() - self._well_since_s >= CALM_S
-
-
 class Player:
-    """Plays cases."""
+    """Plays cases; ``dress`` puts into a scene what goes on beside the rollout, ``unanswered`` counts users so far."""
 
-    def __init__(self, spec: ServiceSpec, begin: Begin, stage: Stage, clock: Clock, outage: Outage) -> None:
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        begin: Begin,
+        stage: Stage,
+        clock: Clock,
+        outage: Outage,
+        *,
+        dress: Callable[[Scene], None],
+        unanswered: Callable[[], int],
+    ) -> None:
         self._spec, self._begin, self._stage, self._clock, self._outage = spec, begin, stage, clock, outage
+        self._dress, self._unanswered = dress, unanswered
 
-    def play(self, case: Case, challenger: VersionId, champion: VersionId, dress: Callable[[Scene], None]) -> Result:
-        """Run one rollout to its end; ``dress`` puts into the scene what else is going on."""
-        start_s = self._clock.monotonic_s()
-        watcher = CaseWatcher(self._spec, challenger, self._clock)
+    def play(self, case: Case, challenger: VersionId, champion: VersionId) -> Result:
+        """Run one rollout to its end."""
+        start_s, before = self._clock.monotonic_s(), self._unanswered()
         scene = Scene(f"{challenger} ({case.version}) against {champion}", start_s)
-        record = Record()
+        record = Record(self._spec)
         try:
-            trial = self._begin(case, challenger, watcher)
+            trial = self._begin(case, challenger)
         except NotPermitted as refusal:
             self._stage.say(f"  {refusal.message}")
             record.refuse(refusal.message)
         else:
-            self._follow(case, trial, watcher, record, lambda entry: self._show(scene, entry, dress))
+            self._follow(case, trial, record, scene)
+        record.served.unanswered = self._unanswered() - before
         return Result(
             case=case,
             version=challenger,
             seen=record.ending(),
             why=record.why,
             duration_s=self._clock.monotonic_s() - start_s,
-            served=watcher.served,
+            served=record.served,
             allowed=self._allowed(record.trial_s) if case.bounded else None,
         )
 
-    def _follow(
-        self, case: Case, trial: Trial, watcher: CaseWatcher, record: Record, show: Callable[[Entry], None]
-    ) -> None:
+    def _follow(self, case: Case, trial: Trial, record: Record, scene: Scene) -> None:
         drill = _Drill(self._outage, self._clock) if case.outage else None
         try:
-            while not trial.is_over:
-                begun_s = self._clock.monotonic_s()
-                for entry in trial.step():
+            is_over = False
+            while not is_over:
+                is_over = trial.is_over
+                for entry in trial.news():
                     record.add(entry)
-                    show(entry)
+                    scene.now_s, scene.decision = self._clock.monotonic_s(), entry.decision
+                    self._dress(scene)
+                    self._stage.show(scene)
                 if drill is not None:
                     drill.advance(record)
-                self._on_call(trial, record, watcher)
-                time.sleep(max(0.0, TICK_S - (self._clock.monotonic_s() - begun_s)))
+                with suppress(NotPermitted):
+                    _look_after(trial, record)
+                time.sleep(0.0 if is_over else LOOK_S)
         finally:
             self._outage.end()
-
-    def _show(self, scene: Scene, entry: Entry, dress: Callable[[Scene], None]) -> None:
-        scene.now_s, scene.decision = self._clock.monotonic_s(), entry.decision
-        dress(scene)
-        self._stage.show(scene)
-
-    def _on_call(self, trial: Trial, record: Record, watcher: CaseWatcher) -> None:
-        """After a hold for what both versions suffered: look again once users are served well, with new evidence."""
-        if record.phase is Phase.PAUSED:
-            trial.ask(ManualAction(ManualKind.RESUME, PERSON, "the outage is over"))
-        elif record.is_held and watcher.is_calm:
-            trial.ask(ManualAction(ManualKind.PAUSE, PERSON, "both versions suffered; looking into it"))
 
     def _allowed(self, trial_s: float) -> float:
         """Return the bad answers that the harm budget allows in a trial so long."""
         policy = self._spec.rollout
         return policy.harm_budget * max(1.0, trial_s / policy.reaction_lag)
+
+
+def _look_after(trial: Trial, record: Record) -> None:
+    """Be the person on call: after a hold for what both versions suffered, look again once users are served well.
+
+    Resuming from a pause begins with new evidence.
+    """
+    if record.phase is Phase.PAUSED:
+        trial.ask(ManualAction(ManualKind.RESUME, PERSON, "what both versions suffered is over"))
+    elif record.is_held and record.well_s >= CALM_S:
+        trial.ask(ManualAction(ManualKind.PAUSE, PERSON, "both versions suffered; looking into it"))
 
 
 class _Drill:

@@ -1,41 +1,59 @@
-"""What the decisions on one rollout say of it: where it stands, how it ended, and why."""
+"""What the decisions on one rollout say of it: where it stands, what its users got, how it ended, and why."""
 
+import json
+
+from contracts.specs.service import ServiceSpec
 from controlplane.demo.scenario import Ending, Fate
+from controlplane.demo.served import Objectives, Served
 from controlplane.store.ledger import Entry
 from rollout.actions import NOTIFYING, ReasonCode
+from rollout.observation import Observation
 from rollout.phases import BEFORE_TRAFFIC, ENDED, Phase
 from rollout.verdicts import Outcome
 
 FATES = {Phase.PROMOTED: Fate.PROMOTED, Phase.ROLLED_BACK: Fate.ROLLED_BACK, Phase.ABORTED: Fate.ABORTED}
+TROUBLED_SHARE = 0.1
 
 
 class Record:
-    """The decisions so far; ``why`` is the sentence that the ending stands on."""
+    """The decisions so far.
 
-    def __init__(self) -> None:
-        self.phase = Phase.PENDING
+    ``is_held``: the share is held because both versions burn. ``why`` is the sentence that the ending stands on.
+    """
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.phase, self.served = Phase.PENDING, Served()
         self.is_held = False
         self.why = ""
+        self._objectives = Objectives.of(spec)
         self._by = ""
         self._was_held = self._was_champion = self._was_refused = False
         self._traffic_since_s: float | None = None
-        self._last_s = 0.0
+        self._troubled_s = self._last_s = 0.0
 
     @property
     def trial_s(self) -> float:
-        """How long the challenger has had traffic."""
+        """How long the challenger has had traffic, in seconds."""
         return self._last_s - self._traffic_since_s if self._traffic_since_s is not None else 0.0
+
+    @property
+    def well_s(self) -> float:
+        """How long the users of both versions have been served well, in seconds."""
+        return self._last_s - self._troubled_s
 
     def add(self, entry: Entry) -> None:
         """Take the next decision in."""
-        decision = entry.decision
+        decision, seen = entry.decision, Observation.from_json(json.dumps(entry.observation))
         self.phase, code = Phase(decision["phase"]), ReasonCode(decision["reason"])
         self._was_champion |= self.phase is Phase.BAKING
         self.is_held = code is ReasonCode.ENVIRONMENT
         self._was_held |= self.is_held
-        if self.phase not in BEFORE_TRAFFIC and self.phase not in ENDED:
-            self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
+        self._objectives.count(self.served, seen)
+        if self.phase not in BEFORE_TRAFFIC | ENDED:
             self._last_s = entry.at_s
+            self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
+            if not self._objectives.is_well(seen, share=TROUBLED_SHARE):
+                self._troubled_s = entry.at_s
         if code is ReasonCode.PROVEN_HARM:
             proven = [verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value]
             self._by = str(max(proven, key=lambda verdict: float(verdict["evidence"]))["sli"])

@@ -33,6 +33,11 @@ class Service:
         """The version that owns production, None before there is one."""
         return VersionId.parse(self.production.champion) if self.production.champion else None
 
+    @property
+    def previous(self) -> VersionId | None:
+        """The version that owned production before, None when there was none."""
+        return VersionId.parse(self.production.previous) if self.production.previous else None
+
 
 @dataclass(frozen=True)
 class Agenda:

@@ -1,6 +1,7 @@
 """The alias keeper: MLflow's aliases follow our production; what somebody else moved is noticed and settled."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,7 +27,7 @@ class AliasReconciler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Where a model's champion alias should point, by whom and why.
+    """Where a model's champion alias should point, and its ``previous``, by whom and why.
 
     With ``insist`` a move of somebody else's is taken back whatever the policy says: a promotion is under way.
     ``may_follow`` tells whether ``previous`` may name a version: one that was rolled back is nothing to go back to.
@@ -34,6 +35,7 @@ class Wanted:
     """
 
     version: VersionId
+    previous: VersionId | None
     policy: AliasPolicy
     actor: str
     reason: str
@@ -88,33 +90,44 @@ class AliasKeeper:
         return seen
 
     def _bring(self, wanted: Wanted, *, was_kept: bool) -> AliasState:
+        """Point both aliases where they should, each whether or not the other was moved just now."""
+        seen = self._bring_champion(wanted, was_kept=was_kept)
+        if seen.target == wanted.version:
+            self._bring_previous(wanted)
+        return seen
+
+    def _bring_champion(self, wanted: Wanted, *, was_kept: bool) -> AliasState:
         """Point the alias where it should, unless somebody else moved it and the service leaves that to people."""
         version, lenient = wanted.version, wanted.policy is not AliasPolicy.REVERT and not wanted.insist
-        before = self._target(version.model)
-        if before == version:
-            return AliasState(before)
-        if not wanted.may_act():
+        before = self._target(version.model, CHAMPION)
+        if before == version or not wanted.may_act():
             return AliasState(before)
         if was_kept and lenient:
             return AliasState(before, stray=True)
         try:
             self._move(version, wanted)
-            stray = was_kept
         except Conflict:
             if lenient or self._reconcile is None:
                 return AliasState(before, stray=True)
             self._reconcile(version.model, CHAMPION, "revert", actor=wanted.actor, reason="moved outside Roost")
             self._move(version, wanted)
-            stray = True
-        if before is not None and not stray and wanted.may_follow(before):
-            self._catalogue.move_alias(before, PREVIOUS, actor=wanted.actor, reason=f"{version} took over")
-        return AliasState(version, stray=stray)
+            return AliasState(version, stray=True)
+        return AliasState(version, stray=was_kept)
+
+    def _bring_previous(self, wanted: Wanted) -> None:
+        """Let ``previous`` name the champion before; nobody is served from it, so one moved by hand stays."""
+        previous = wanted.previous
+        if previous is None or previous == self._target(previous.model, PREVIOUS) or not wanted.may_act():
+            return
+        if wanted.may_follow(previous):
+            with suppress(Conflict, NotFound):
+                self._catalogue.move_alias(previous, PREVIOUS, actor=wanted.actor, reason=f"{wanted.version} took over")
 
     def _move(self, version: VersionId, wanted: Wanted) -> None:
         self._catalogue.move_alias(version, CHAMPION, actor=wanted.actor, reason=wanted.reason)
 
-    def _target(self, model: str) -> VersionId | None:
+    def _target(self, model: str, alias: str) -> VersionId | None:
         try:
-            return self._catalogue.get(VersionRef(model, alias=CHAMPION)).id
+            return self._catalogue.get(VersionRef(model, alias=alias)).id
         except NotFound:
             return None

@@ -137,7 +137,9 @@ class Controller:
         sights = self._sight(agenda, trials, reply, at_s)
         asked = self._watchers.look(reply, list(sights.values())) if self._watchers is not None else {}
         orders = {name: self._guard.look(sight) for name, sight in sights.items()}
-        decider = Decider(agenda, trials, hands, seen, sorter=self._sorter)
+        decider = Decider(
+            agenda, trials, hands, seen, sorter=self._sorter, kept={name: one.keep for name, one in orders.items()}
+        )
         pages = decider.decide(reply, sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
         after = trials | {
             page.trial.spec.service: page.trial.after(page.decision, fence=lease.fence, is_over=page.is_over)

@@ -22,7 +22,10 @@ from serving.fleet.port import FleetState
 
 
 class Decider:
-    """Decides one tick of all rollouts; ``problems`` by service, ``waiting`` challengers that don't fit yet."""
+    """Decides one tick of all rollouts; ``problems`` by service, ``waiting`` challengers that don't fit yet.
+
+    ``kept`` are the versions that the guard keeps warm: a rollout is done with them though they go on running.
+    """
 
     def __init__(
         self,
@@ -32,8 +35,10 @@ class Decider:
         seen: FleetState,
         *,
         sorter: Sorter,
+        kept: Mapping[str, frozenset[VersionId]],
     ) -> None:
         self._agenda, self._trials, self._hands, self._seen, self._sorter = agenda, trials, hands, seen, sorter
+        self._kept = kept
         self.problems: dict[str, str] = {}
         self.waiting: set[VersionId] = set()
         self.told: list[Event] = []
@@ -131,8 +136,9 @@ class Decider:
         return self._hands.alias(trial.challenger.model).target == trial.challenger
 
     def _elsewhere(self, service: str) -> set[VersionId]:
-        """Return the versions that other services need."""
-        return {one for name in self._agenda.services if name != service for one in self._needed(name)}
+        """Return the versions that other services need, and those that stay warm beside this one's champion."""
+        others = {one for name in self._agenda.services if name != service for one in self._needed(name)}
+        return others | self._kept.get(service, frozenset())
 
     def _needed(self, service: str) -> set[VersionId]:
         champion = self._agenda.services[service].champion

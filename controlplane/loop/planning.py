@@ -125,8 +125,10 @@ class Planner:
         name = service.name
         effect = f" ({trial.effect}, leader {fence})" if trial is not None else f" (leader {fence})"
         moving = trial is not None and trial.owner() == trial.challenger
+        before = service.champion if name in self._plan.crowned else service.previous
         return Wanted(
             version=owner,
+            previous=before if before is not None and before.model == owner.model else None,
             policy=service.spec.aliases,
             actor=f"rollout/{trial.row.id}" if trial is not None else f"service/{name}",
             reason=("every gate proven safe" if moving else f"production of {name}") + effect,

@@ -6,26 +6,36 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
 from starlette.applications import Starlette
 
 from contracts.clock import SystemClock
+from contracts.errors import Unavailable
 from contracts.events import Event
 from controlplane.api.access import load_access
 from controlplane.api.app import make_api
-from controlplane.api.context import ApiContext
+from controlplane.api.context import ApiContext, Shelf
+from controlplane.guard.budgets import RecordedBudgets
+from controlplane.guard.freezing import Freezing
+from controlplane.guard.guard import make_guard
 from controlplane.job_kinds import declare_schedules
 from controlplane.jobs.schedules import Schedules
 from controlplane.jobs.worker import Worker
 from controlplane.loop.controller import Controller
+from controlplane.loop.ports import Guard
 from controlplane.metrics.control import ControlMetrics
 from controlplane.metrics.snapshot import ControlSnapshot
+from controlplane.notify.sender import Sender
+from controlplane.notify.settings import load_notify
 from controlplane.server.app import join_apps
 from controlplane.server.crew import Crew
 from controlplane.server.gauges import take_snapshot
 from controlplane.settings import Settings
+from controlplane.store.history import History
 from controlplane.stores import Stores
 from controlplane.web.app import make_app
 from controlplane.web.protection import LOOPBACK
@@ -35,6 +45,8 @@ from controlplane.wiring import embedded_system
 
 LOG = logging.getLogger("roost.server")
 JOBS_AT_ONCE = 2
+SEND_EVERY_S = 1.0
+NOTIFY_FILE = "notify.yaml"
 
 
 @dataclass
@@ -47,21 +59,28 @@ class Plane:
     home: Home
     app: Starlette
     gateway_url: str
+    sender: Sender
     crew: Crew = field(default_factory=Crew)
 
     def start(self, on_failure: Callable[[], None]) -> None:
-        """Begin to decide and to work on jobs."""
+        """Begin to decide, to work on jobs and to tell people."""
         self.crew.on_failure = on_failure
         self.crew.start("controller", self.controller.run)
         for number in range(JOBS_AT_ONCE):
-            self.crew.start(f"jobs-{number}", lambda stop, number=number: self._work(stop, number))
+            self.crew.start(f"jobs-{number}", partial(self._work, number))
+        self.crew.start("sender", self._send)
 
-    def _work(self, stop: threading.Event, number: int) -> None:
+    def _work(self, number: int, stop: threading.Event) -> None:
         schedules = Schedules(self.stores.jobs)
         declare_schedules(schedules)
         name = f"{socket.gethostname()}-{os.getpid()}-{number}"
         worker = Worker(self.stores.jobs, self.settings.home.resolve(), name=name)
         worker.run(schedules, goes_on=lambda: not stop.is_set())
+
+    def _send(self, stop: threading.Event) -> None:
+        while not stop.wait(SEND_EVERY_S):
+            with suppress(Unavailable):  # a database that is away is waited for
+                self.sender.step()
 
 
 @contextmanager
@@ -71,20 +90,40 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
     ``leave`` is asked at the end: whether gateway and workers are left to serve on.
 
     Raises:
-        InvalidInput: when the home can't be used, or its ``access.yaml`` has mistakes.
+        InvalidInput: when the home can't be used, or one of its YAML files has mistakes.
         Conflict: when another process runs on it.
         Unavailable: when database or gateway don't answer.
     """
-    access = load_access(settings.home)
-    with embedded_system(settings, gateway_port=gateway_port, leave=leave, tell=_log_event) as system:
+    access, notify = load_access(settings.home), load_notify(settings.home / NOTIFY_FILE)
+    with ExitStack() as stack:
+        clock = SystemClock()
+        freezings: list[Freezing] = []
+
+        def watch(stores: Stores) -> Guard:
+            # Opened once the home is ours, and closed after everybody who asks it.
+            history = stack.enter_context(closing(History(settings.history_uri)))
+            freezings.append(Freezing(stores, clock, RecordedBudgets(history, clock)))
+            return make_guard(stores, clock, freezings[0])
+
+        system = stack.enter_context(
+            embedded_system(settings, clock, gateway_port=gateway_port, leave=leave, tell=_log_event, guard=watch)
+        )
         controller, stores, home = system.controller, system.stores, Home(settings)
         context = ApiContext(
-            settings, stores, home, system.world.catalogue, access=access, leads=lambda: controller.leads
+            settings,
+            stores,
+            home,
+            cast("Shelf", system.world.catalogue),
+            access=access,
+            leads=lambda: controller.leads,
+            freeze=freezings[0],
         )
         hosts = (*LOOPBACK, *access.hosts)
         api = make_api(context)
-        app = join_apps(make_app(home), api, Gauges(controller, stores, home).render, hosts)
-        yield Plane(settings, stores, controller, home, app, system.gateway_url)
+        app = join_apps(make_app(home, api=api, hosts=hosts), api, Gauges(controller, stores, home).render, hosts)
+        home.workers.observe = system.world.fleet.observe
+        sender = Sender(stores.outbox, notify, settings.home, clock)
+        yield Plane(settings, stores, controller, home, app, system.gateway_url, sender)
 
 
 class Gauges:

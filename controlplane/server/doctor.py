@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import RoostError
 from contracts.units import format_bytes
+from controlplane.api.access import load_access
+from controlplane.notify.settings import load_notify
 from controlplane.server.detached import find_serving
 from controlplane.server.presence import read_presence
 from controlplane.settings import Settings
@@ -84,6 +86,7 @@ def examine(home: Path) -> Iterator[Finding]:
     checks: tuple[tuple[str, Check], ...] = (
         ("python", _look_at_python),
         ("home", _look_at_home),
+        ("settings", _look_at_settings),
         ("control plane", _look_at_server),
         ("database", _look_at_database),
         ("mlflow", _look_at_mlflow),
@@ -118,6 +121,14 @@ def _look_at_home(settings: Settings) -> Iterator[Finding]:
             yield Finding("keys", State.FAILED, f"{key} can be read by others than its owner", f"chmod 600 {key}")
             return
     yield Finding("home", State.WELL, str(home))
+
+
+def _look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """Read the home's YAML files as a start would."""
+    load_access(settings.home)
+    load_notify(settings.home / "notify.yaml")
+    names = [name for name in ("access.yaml", "notify.yaml") if (settings.home / name).exists()]
+    yield Finding("settings", State.WELL, ", ".join(names) or "the defaults")
 
 
 def _look_at_server(settings: Settings) -> Iterator[Finding]:

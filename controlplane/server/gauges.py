@@ -29,7 +29,7 @@ def take_snapshot(controller: Controller, stores: Stores, slos: Sequence[SloView
         killed = connection.execute(select(func.count()).select_from(KILLS).where(KILLS.c.lifted_s.is_(None))).scalar()
     return ControlSnapshot(
         leads=seen.leads,
-        rollouts=tuple(_living(seen.services.values(), seen.at_s)),
+        rollouts=tuple(_living(seen.services.values())),
         rollouts_by_phase={phase: int(count) for phase, count in phases},
         slos=tuple(SloSnapshot(slo.service, slo.name, slo.sli, slo.budget, slo.findings) for slo in slos),
         jobs_by_state={state: int(count) for state, count in jobs},
@@ -39,7 +39,7 @@ def take_snapshot(controller: Controller, stores: Stores, slos: Sequence[SloView
     )
 
 
-def _living(views: Iterable[ServiceView], at_s: float) -> Iterator[RolloutSnapshot]:
+def _living(views: Iterable[ServiceView]) -> Iterator[RolloutSnapshot]:
     for view in views:
         if view.decision is None or view.rollout_id is None:
             continue
@@ -51,7 +51,7 @@ def _living(views: Iterable[ServiceView], at_s: float) -> Iterator[RolloutSnapsh
             challenger=decision.state.challenger,
             phase=decision.state.phase,
             reason=decision.reason.code.value,
-            decided_s=at_s,
+            decided_s=decision.state.at_s,
             weight=decision.weight,
             mirror_share=decision.mirror_share,
             weight_applied=view.weight_applied,

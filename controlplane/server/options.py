@@ -5,8 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from contracts.errors import InvalidInput
+from contracts.errors import Conflict, InvalidInput
 from contracts.model import Frozen
+from controlplane.server.presence import read_presence
+from controlplane.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -22,6 +24,19 @@ class ServerOptions(Frozen):
     port: Annotated[int, Field(ge=0, le=65535)] = 8600
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = 0
     in_background: bool = False
+
+    def check_alone(self) -> None:
+        """Refuse a second control plane on a home.
+
+        Raises:
+            Conflict: naming the address of the one that runs.
+        """
+        server = read_presence(Settings(self.home).server_file)
+        if server:
+            raise Conflict(
+                f"a control plane of {self.home} runs already: {server['url']}",
+                hint=f"roost down --home {self.home} ends it",
+            )
 
     def check_exposure(self) -> None:
         """Refuse an address that other machines reach, unless the home says by which names it may be called there.

@@ -1,7 +1,7 @@
 """Gateways and other sources as one data plane: what each counted, in one reply."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from contracts.errors import RoostError, Unavailable
 from contracts.ids import VersionId
@@ -14,16 +14,25 @@ from controlplane.telemetry_sources.prometheus import GATEWAY, PrometheusSource
 log = logging.getLogger(__name__)
 
 
+Find = Callable[[], PrometheusSource]
+"""Return a service's source as its spec wants it now; a `RoostError` when it can't be."""
+
+
 class JoinedDataPlane:
     """The gateways, and by service the sources of traffic that does not pass them.
 
     A source that doesn't answer leaves its service without news; the others are not kept waiting for it.
     """
 
-    def __init__(self, gateways: DataPlane, sources: Mapping[str, PrometheusSource]) -> None:
+    def __init__(self, gateways: DataPlane, sources: Mapping[str, Find]) -> None:
         self._gateways, self._sources = gateways, sources
         self._table: RoutingTable | None = None
         self._problems: dict[str, str] = {}
+
+    @property
+    def outside(self) -> frozenset[str]:
+        """The services whose traffic does not pass the gateways."""
+        return frozenset(self._sources)
 
     def push(self, table: RoutingTable) -> None:
         """Put a routing table in force.
@@ -52,13 +61,13 @@ class JoinedDataPlane:
         """
         reply = self._gateways.fetch(counted)
         batches: list[TelemetryBatch] = []
-        for service, source in self._sources.items():
-            problem = ""
+        for service, find in self._sources.items():
             try:
+                source = find()
                 batches += source.fetch(counted, self._expected(service)).batches
+                self._note(service, "; ".join(source.problems))
             except RoostError as error:
-                problem = error.message
-            self._note(service, problem or "; ".join(source.problems))
+                self._note(service, error.message)
         return reply.model_copy(update={"batches": (*batches, *reply.batches)})
 
     def _expected(self, service: str) -> tuple[VersionId, ...]:

@@ -84,6 +84,11 @@ class PrometheusSource:
         self._kept: list[TelemetryBatch] = []
         self.problems: tuple[str, ...] = ()
 
+    @property
+    def read_until_s(self) -> float | None:
+        """Until when the server was asked, on its clock: where another source of the same service goes on."""
+        return self._asked_s or self._since_s
+
     def fetch(self, counted: Counted, expected: Collection[VersionId] = ()) -> TelemetryReply:
         """Return what was scraped and is not counted yet, each sample in one batch; ``expected`` are in service.
 

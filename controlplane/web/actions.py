@@ -59,6 +59,14 @@ async def tell_offers(counter: Counter, request: Request, rollout_id: str) -> di
     }
 
 
+async def is_awaited(counter: Counter, request: Request, path: str) -> bool:
+    """Tell whether a path is that of a rollout which was started and on which nothing was decided yet."""
+    head, _, rollout_id = path.strip("/").partition("/")
+    if head != "rollouts" or not rollout_id:
+        return False
+    return (await counter.ask(request, "GET", f"/rollouts/{quote(rollout_id, safe='')}")).is_done
+
+
 def _offer(row: Mapping[str, Any], person: Person) -> Offer:
     why = why_not_acting(person) or row["why_not"]
     return Offer(row["name"], NAMES.get(row["name"], row["name"]), row["allowed"] and not why, why, row["effect"])
@@ -139,14 +147,16 @@ def _add_rollout_actions(router: APIRouter, answering: Answering, counter: Count
 
 def _add_start(router: APIRouter, answering: Answering, counter: Counter) -> None:
     async def show(request: Request, form: Mapping[str, str], answer: Answer | None = None) -> Response:
-        services = await counter.ask(request, "GET", "/services")
-        wanted = {"service": form.get("service", ""), "version": form.get("version", "")}
+        services = (await counter.ask(request, "GET", "/services")).document.get("items", ())
+        version = form.get("version", "")
+        serving = (row["name"] for row in services if row["model"] == version.partition("@")[0])
+        wanted = {"service": form.get("service", "") or next(serving, ""), "version": version}
         force = form.get("force", "") == "1"
         preview = None
         if answer is None and all(wanted.values()):
             document = {**wanted, "reason": REHEARSED, "force": force}
             preview = await counter.ask(request, "POST", "/rollouts?dry_run=true", document)
-        context = {"services": services.document.get("items", ()), **wanted, "force": force, "preview": preview}
+        context = {"services": services, **wanted, "force": force, "preview": preview}
         more = {"answer": answer, "reason": form.get("reason", ""), "key": new_key()}
         status = answer.status if answer is not None else 200
         return answering.plain("start", "Start a rollout", {**context, **more}, request, status)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, FastAPI, Request
@@ -17,14 +18,15 @@ from starlette.types import ASGIApp
 
 from contracts.errors import InvalidInput, NotFound, RoostError
 from controlplane.reviewing.app import review_routes
-from controlplane.web.actions import add_actions, tell_offers
+from controlplane.web.actions import add_actions, is_awaited, tell_offers
 from controlplane.web.answering import Answering
 from controlplane.web.counter import Counter
 from controlplane.web.gate import Gate
 from controlplane.web.live import LiveDesk
-from controlplane.web.pages import Pages, read_filter
-from controlplane.web.protection import LOOPBACK, Protection
+from controlplane.web.pages import Page, Pages, read_filter
+from controlplane.web.protection import HEADERS, LOOPBACK, Protection
 from controlplane.web.rendering import FOLDER
+from controlplane.web.safety import tell_holds
 from controlplane.web.sources.home import Home
 from controlplane.web.sources.reports import make_weekly
 from controlplane.web.views.decisions import export_csv, export_json
@@ -72,7 +74,7 @@ def make_app(home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = L
 def _add_pages(app: FastAPI, answering: Answering) -> None:
     """Add the pages, their streams, and how errors are told."""
     home, counter = answering.home, answering.counter
-    pages, desk = Pages(home), LiveDesk(home)
+    pages, desk = Pages(home, acts=counter is not None), LiveDesk(home)
 
     @app.get("/live", include_in_schema=False)
     async def live(page: str, after: int = -1, *, fresh: bool = False, request: Request) -> Response:
@@ -92,15 +94,36 @@ def _add_pages(app: FastAPI, answering: Answering) -> None:
     @app.get("/{path:path}", include_in_schema=False)
     async def show(path: str, request: Request) -> Response:
         """Show a page."""
-        page = await pages.build(path, request.query_params)
-        if counter is not None and page.name == "rollout" and page.is_live:
-            page = replace(page, context={**page.context, **await tell_offers(counter, request, page.title)})
+        try:
+            page = await pages.build(path, request.query_params)
+        except NotFound:
+            if counter is None or not await is_awaited(counter, request, path):
+                raise
+            return answering.plain("awaited", path.rpartition("/")[2], {}, request)
+        if counter is not None and page.is_live:
+            page = replace(page, context={**page.context, **await tell_person(counter, request, page)})
         return answering.page(page, request)
 
     @app.exception_handler(RoostError)
     async def tell(request: Request, error: Exception) -> Response:
         """Show an error with its code and hint."""
         return answering.error(request, error)
+
+    @app.exception_handler(Exception)
+    async def confess(request: Request, error: Exception) -> Response:
+        """Show that a page can't be made; what went wrong is logged."""
+        answer = answering.error(request, RoostError("this page can't be made", hint="the server's log says why"))
+        answer.headers.update(HEADERS)  # nothing else is asked any more where this is told
+        return answer
+
+
+async def tell_person(counter: Counter, request: Request, page: Page) -> dict[str, Any]:
+    """Return what a page tells this person alone: what they may ask for."""
+    if page.name == "rollout":
+        return await tell_offers(counter, request, page.title)
+    if page.name == "fleet":
+        return {"guarded": await tell_holds(counter, request, page.context["now_s"])}
+    return {}
 
 
 def _add_files(app: FastAPI, home: Home) -> None:

@@ -13,8 +13,11 @@ import httpx
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from contracts.errors import Unavailable
+
 PASSED_ON = ("cookie", "host", "origin", "sec-fetch-site", "forwarded", "x-forwarded-for", "x-forwarded-host", "via")
 OK = range(200, 300)
+REFUSED = frozenset({401, 403})
 KEY_BYTES = 16
 
 
@@ -99,10 +102,15 @@ class Counter:
         """Return who asks; None when they may not look at the pages, which show every service.
 
         Somebody whose token is for some services alone may look where everybody may.
+
+        Raises:
+            Unavailable: when they ask too much, or the API can't tell.
         """
         answer = await self.ask(request, "GET", "/whoami")
-        if not answer.is_done:
+        if answer.status in REFUSED:
             return None
+        if not answer.is_done:
+            raise Unavailable(answer.problem, hint=answer.hint)
         told = answer.document
         person = Person(told["actor"], told["role"], told["via"], tuple(told["scopes"]))
         if person.scopes and not (await self.ask(request, "GET", "/whoami", as_nobody=True)).is_done:

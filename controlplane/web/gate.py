@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from contracts.errors import Unavailable
 from controlplane.web.counter import NOBODY, Counter, Person
 
 OPEN = ("/static/", "/login", "/logout")
@@ -25,7 +26,12 @@ class Gate:
             return
         request = Request(scope)
         path = request.url.path
-        person = await self._counter.identify(request) if not path.startswith("/static/") else NOBODY
+        try:
+            person = await self._counter.identify(request) if not path.startswith("/static/") else NOBODY
+        except Unavailable as error:
+            answer = PlainTextResponse(f"{error.message}\n{error.hint}\n", status_code=503)
+            await answer(scope, receive, send)
+            return
         if person is None and not path.startswith(OPEN):
             await self._refuse(request)(scope, receive, send)
             return

@@ -42,10 +42,10 @@ class Page:
 
 
 class Pages:
-    """Builds the pages of one home."""
+    """Builds the pages of one home; ``acts`` tells whether people can ask for something on them."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, *, acts: bool) -> None:
+        self._home, self._acts = home, acts
 
     async def build(self, path: str, query: QueryParams) -> Page:
         """Return the page at an address.
@@ -88,6 +88,7 @@ class Pages:
         shared = {
             "home": self._home.name,
             "begun": self._home.exists,
+            "acts": self._acts,
             "now_s": self._home.now_s(),
             "problem": problem,
             "stale_after_s": STALE_AFTER_S,

@@ -137,7 +137,7 @@ class SafetyPages:
             choices=_versions(found.document, story),
             is_one=True,
             is_grave=True,
-            command=f"roost service kill {service} VERSION --reason '…'",
+            command=f"roost service kill VERSION --service {service} --reason '…'",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from contracts.clock import Clock
 from contracts.ids import VersionId
-from contracts.sketch import bucket_of
+from contracts.sketch import SMALLEST, bucket_of
 from contracts.wire.routing import Split
 from contracts.wire.telemetry import (
     AttemptCounts,
@@ -108,7 +108,7 @@ class Counter:
             tally.latency_sum_s += latency_s
             bucket = bucket_of(latency_s)
             tally.latency[bucket] = tally.latency.get(bucket, 0) + 1
-        bucket = bucket_of(queue_s)
+        bucket = bucket_of(queue_s) if queue_s else SMALLEST
         tally.queue[bucket] = tally.queue.get(bucket, 0) + 1
         for name, threshold_s in thresholds_s.items():
             if failure is not None or latency_s > threshold_s:

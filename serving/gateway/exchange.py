@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,8 +13,6 @@ WATCH_AFTER_S = 0.05
 """Answers that come sooner aren't worth a task that waits for the client's going."""
 DRAIN_BYTES = 256 << 20
 DRAIN_S = 5.0
-
-HeaderPairs = Iterable[tuple[bytes, bytes]]
 
 
 class TooLarge(RoostError):
@@ -61,11 +58,11 @@ class Exchange(ABC):
         """Stop watching: the answer is being written, or nobody is there any more."""
 
     @abstractmethod
-    async def respond(self, status: int, body: bytes, headers: HeaderPairs, content_type: bytes) -> None:
-        """Write the whole answer."""
+    async def respond(self, status: int, body: bytes, content_type: bytes, lines: bytes = b"") -> None:
+        """Write the whole answer; ``lines`` are further headers, each with its line's end."""
 
     @abstractmethod
-    async def start_stream(self, headers: HeaderPairs, content_type: bytes) -> None:
+    async def start_stream(self, content_type: bytes, lines: bytes) -> None:
         """Begin an answer of unknown length."""
 
     @abstractmethod
@@ -128,11 +125,11 @@ class AsgiExchange(Exchange):
             self._watcher.cancel()
             self._watcher = None
 
-    async def respond(self, status: int, body: bytes, headers: HeaderPairs, content_type: bytes) -> None:
+    async def respond(self, status: int, body: bytes, content_type: bytes, lines: bytes = b"") -> None:
         """Write the whole answer; what is left of an unread body is then read and thrown away for a while."""
         self.unwatch()
         self.status = status
-        pairs = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+        pairs = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *_pairs(lines)]
         if not self._is_read and self.method == "POST":
             pairs.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -144,10 +141,10 @@ class AsgiExchange(Exchange):
         await self._drain()
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def start_stream(self, headers: HeaderPairs, content_type: bytes) -> None:
+    async def start_stream(self, content_type: bytes, lines: bytes) -> None:
         """Begin an answer of unknown length."""
         self.status = 200
-        pairs = [(b"content-type", content_type), (b"cache-control", b"no-cache"), *headers]
+        pairs = [(b"content-type", content_type), (b"cache-control", b"no-cache"), *_pairs(lines)]
         await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
 
     async def send_chunk(self, chunk: bytes, *, last: bool = False) -> None:
@@ -180,3 +177,7 @@ class AsgiExchange(Exchange):
                     left_bytes -= len(message.get("body", b""))
                     if message["type"] == "http.disconnect" or not message.get("more_body"):
                         return
+
+
+def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]

@@ -48,7 +48,7 @@ class FeedbackDesk:
         )
         if not self._counter.keep_feedback(feedback):
             raise Unavailable("too much feedback at once", hint="send it again in a second")
-        await exchange.respond(200, b'{"recorded":true}', (), JSON)
+        await exchange.respond(200, b'{"recorded":true}', JSON)
 
 
 def _read(body: bytes) -> tuple[str, float, str]:

@@ -84,12 +84,12 @@ class FrontDoor:
     async def list_models(self, exchange: Exchange) -> None:
         """List the services that clients may name as ``model``."""
         rows = [_model(name) for name in self._dispatcher.services]
-        await exchange.respond(200, dump({"object": "list", "data": rows}), (), JSON)
+        await exchange.respond(200, dump({"object": "list", "data": rows}), JSON)
 
     async def show_model(self, exchange: Exchange) -> None:
         """Show one service."""
         service = find_service(exchange.path.removeprefix("/v1/models/"), self._dispatcher.services)
-        await exchange.respond(200, dump(_model(service.name)), (), JSON)
+        await exchange.respond(200, dump(_model(service.name)), JSON)
 
     async def _refuse(self, exchange: Exchange, problem: Problem) -> None:
         if exchange.status:  # the answer has begun, as a stream does; all that can be done is to end it
@@ -98,7 +98,7 @@ class FrontDoor:
         if self._recorder.log is not None:
             self._recorder.log.note_refusal(exchange.path, problem.status, problem.code, self._clock.now_s())
         self._counter.count_refusal(exchange.service, problem.code)
-        await exchange.respond(problem.status, shape_for(exchange.path)(problem), (), JSON)
+        await exchange.respond(problem.status, shape_for(exchange.path)(problem), JSON)
 
 
 def _model(name: str) -> dict[str, str | int]:
@@ -107,7 +107,7 @@ def _model(name: str) -> dict[str, str | int]:
 
 async def _refuse_method(exchange: Exchange) -> None:
     problem = Problem(405, "input.invalid", f"{exchange.method} is not served here", "see the gateway's reference page")
-    await exchange.respond(problem.status, shape_for(exchange.path)(problem), (), JSON)
+    await exchange.respond(problem.status, shape_for(exchange.path)(problem), JSON)
 
 
 async def _refuse_path(exchange: Exchange) -> None:

@@ -10,13 +10,13 @@ from serving.gateway.dispatch import Answer, Dispatcher
 from serving.gateway.exchange import Exchange
 from serving.gateway.intake import Intake
 from serving.gateway.policy import PolicyDesk, Ruling
-from serving.gateway.protocols.dialect import JSON, answer_headers, problem_of_attempt, retry_headers
+from serving.gateway.protocols.dialect import JSON, answer_lines, problem_of_attempt, retry_line
 from serving.gateway.protocols.events import PictureStream
 from serving.gateway.protocols.openai import (
     LARGEST_BODY_BYTES,
     ImageRequest,
     read_image_request,
-    seed_header,
+    seed_line,
     shape_error,
     write_pictures,
 )
@@ -70,14 +70,14 @@ class ImageDesk:
             intake.review = ruling.reason
 
     async def _respond(self, exchange: Exchange, intake: Intake, answers: list[Answer], wanted: ImageRequest) -> None:
-        headers = [*answer_headers(intake, answers), seed_header(intake)]
+        lines = answer_lines(intake, answers) + seed_line(intake)
         for answer in answers:
             if answer.attempt.failure is not None:
                 problem = problem_of_attempt(answer.attempt)
-                await exchange.respond(problem.status, shape_error(problem), [*headers, *retry_headers(problem)], JSON)
+                await exchange.respond(problem.status, shape_error(problem), JSON, lines + retry_line(problem))
                 return
         body = await write_pictures(intake, answers, wanted.format, int(self._clock.now_s()))
-        await exchange.respond(200, body, headers, JSON)
+        await exchange.respond(200, body, JSON, lines)
 
     async def _stream(self, exchange: Exchange, intake: Intake, wanted: ImageRequest) -> list[Answer]:
         stream = PictureStream(exchange, intake, wanted.format, int(self._clock.now_s()))

@@ -89,12 +89,8 @@ class Line:
 
         One that was put aside is taken only when all are.
         """
-        trusted = self.replicas
-        if any(replica.aside_until for replica in trusted):
-            now = asyncio.get_running_loop().time()
-            trusted = [replica for replica in trusted if replica.aside_until <= now] or trusted
         best: Replica | None = None
-        for replica in trusted:
+        for replica in self._trusted():
             if (
                 replica.outstanding < replica.max_concurrency
                 and replica.by_lane.get(lane, 0) < lane_limit
@@ -105,6 +101,13 @@ class Line:
             best.outstanding += 1
             best.by_lane[lane] = best.by_lane.get(lane, 0) + 1
         return best
+
+    def _trusted(self) -> list[Replica]:
+        for replica in self.replicas:
+            if replica.aside_until:
+                now = asyncio.get_running_loop().time()
+                return [other for other in self.replicas if other.aside_until <= now] or self.replicas
+        return self.replicas
 
     async def wait(self, lane: str, lane_limit: int, timeout_s: float) -> Replica | Shed:
         """Wait for a slot; told at once when that would be in vain.

@@ -12,13 +12,14 @@ from serving.gateway.whole import WholeExchange, WholeReader
 
 READ_TIMEOUT_S = 15.0
 """From a connection's or a request's first byte to its last, and between a connection's requests."""
+WHOLE_METHODS = {"GET", "POST"}
 TIMEOUT_HEAD = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
 )
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """One connection: a client's request that comes in one piece is served here, all else goes through uvicorn and ASGI.
+    """One connection: a request that comes in one piece is served here, all else goes through uvicorn and ASGI.
 
     The requests of a connection are served by one task, which ends with the connection. One timer per connection looks
     now and then whether the client is too slow, instead of one per request. A client that closes its side in the middle
@@ -64,13 +65,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _begin(self, piece: bytes) -> bool:
         """Begin to serve the request that a piece holds, if it is one of the front door's."""
-        asked = self._reader.read(piece)
-        handler = self._door.find(*asked) if asked is not None and asked[0] in {"GET", "POST"} else None
-        if asked is None or handler is None:
+        reader = self._reader
+        handler = self._door.find(reader.method, reader.path) if reader.read(piece) else None
+        if handler is None or reader.method not in WHOLE_METHODS:
             return False
         self._unset_keepalive_if_required()
         self._waiting_since = None
-        self._serving = WholeExchange(*asked, self._reader, self.transport.write, self.flow)
+        self._serving = WholeExchange(reader, self.transport.write, self.flow)
         if self._server is None:
             self._server = self.loop.create_task(self._serve())
         self._next.set_result((self._serving, handler))

@@ -15,7 +15,7 @@ from serving.gateway.dispatch import Answer, Dispatcher
 from serving.gateway.exchange import Exchange
 from serving.gateway.intake import Intake, find_service, text_of
 from serving.gateway.protocols import mlflow, oip
-from serving.gateway.protocols.dialect import JSON, Shape, answer_headers, dump, problem_of_attempt, retry_headers
+from serving.gateway.protocols.dialect import JSON, Shape, answer_lines, dump, problem_of_attempt, retry_line
 from serving.gateway.recording import Recorder
 from serving.gateway.service import Service
 from serving.gateway.tokens import Tokens
@@ -69,21 +69,21 @@ class TensorDesk:
     async def describe_server(self, exchange: Exchange) -> None:
         """Tell what this server is."""
         told = {"name": "roost", "version": distribution_version("roost"), "extensions": ["binary_tensor_data"]}
-        await exchange.respond(200, dump(told), (), JSON)
+        await exchange.respond(200, dump(told), JSON)
 
     async def describe(self, exchange: Exchange) -> None:
         """Tell a service's inputs and outputs."""
         service, _ = self._named(exchange)
-        await exchange.respond(200, oip.describe_service(service, await self._describe(service)), (), JSON)
+        await exchange.respond(200, oip.describe_service(service, await self._describe(service)), JSON)
 
     async def is_live(self, exchange: Exchange) -> None:
         """Tell that the gateway runs."""
-        await exchange.respond(200, b'{"live":true}', (), JSON)
+        await exchange.respond(200, b'{"live":true}', JSON)
 
     async def is_ready(self, exchange: Exchange) -> None:
         """Tell whether a routing table is in force."""
         ready = bool(self._dispatcher.services)
-        await exchange.respond(200 if ready else 503, dump({"ready": ready}), (), JSON)
+        await exchange.respond(200 if ready else 503, dump({"ready": ready}), JSON)
 
     async def is_model_ready(self, exchange: Exchange) -> None:
         """Tell whether a service, or one version of it, has a replica that was there when it was last asked."""
@@ -91,27 +91,27 @@ class TensorDesk:
         named = service.version_named(version) if version is not None else service.routes.champion
         now = asyncio.get_running_loop().time()
         ready = named is not None and any(r.aside_until <= now for r in service.line(named).replicas)
-        await exchange.respond(200 if ready else 503, dump({"name": service.name, "ready": ready}), (), JSON)
+        await exchange.respond(200 if ready else 503, dump({"name": service.name, "ready": ready}), JSON)
 
     async def ping(self, exchange: Exchange) -> None:
         """Tell MLflow's clients that somebody is there."""
-        await exchange.respond(200 if self._dispatcher.services else 503, b"\n", (), JSON)
+        await exchange.respond(200 if self._dispatcher.services else 503, b"\n", JSON)
 
     async def tell_version(self, exchange: Exchange) -> None:
         """Tell MLflow's clients which MLflow this speaks as."""
-        await exchange.respond(200, distribution_version("mlflow").encode(), (), b"text/plain; charset=utf-8")
+        await exchange.respond(200, distribution_version("mlflow").encode(), b"text/plain; charset=utf-8")
 
     async def _serve(
         self, exchange: Exchange, intake: Intake, start_s: float, shape: Shape, write: Callable[[Answer], bytes]
     ) -> None:
         exchange.watch()
         answers = await self._dispatcher.serve(intake)
-        headers = answer_headers(intake, answers)
+        lines = answer_lines(intake, answers)
         if answers[0].attempt.failure is not None:
             problem = problem_of_attempt(answers[0].attempt)
-            await exchange.respond(problem.status, shape(problem), [*headers, *retry_headers(problem)], JSON)
+            await exchange.respond(problem.status, shape(problem), JSON, lines + retry_line(problem))
         else:
-            await exchange.respond(200, write(answers[0]), headers, JSON)
+            await exchange.respond(200, write(answers[0]), JSON, lines)
         self._recorder.note(exchange, intake, answers, start_s)
 
     def _named(self, exchange: Exchange) -> tuple[Service, str | None]:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from serving.gateway.exchange import Exchange, HeaderPairs, TooLarge
+from serving.gateway.exchange import Exchange, TooLarge
 
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
@@ -21,37 +21,26 @@ class WholeReader:
     def __init__(self) -> None:
         self._parser: httptools.HttpRequestParser | None = None
         self._begun = self._complete = 0
-        self._url = b""
+        self.method = self.path = ""
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
+        self.keeps_alive = True
 
-    def read(self, piece: bytes) -> tuple[str, str] | None:
-        """Return the method and path of the request that a piece holds, None when it isn't exactly one."""
+    def read(self, piece: bytes) -> bool:
+        """Read a piece; tell whether it is exactly one request, and nothing unusual is asked in its head."""
         self._begun = self._complete = 0
-        self._url = self.body = b""
-        self.headers = {}
+        self.path, self.body, self.headers = "", b"", {}
         parser = self._parser or httptools.HttpRequestParser(self)
         self._parser = None
         try:
             parser.feed_data(piece)
+            self.method = parser.get_method().decode()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return None
-        url = self._url
-        if (
-            not self._begun == self._complete == 1
-            or parser.get_http_version() != "1.1"
-            or b"expect" in self.headers
-            or b"%" in url
-            or b"?" in url
-        ):
-            return None
-        self._parser = parser
-        return parser.get_method().decode(), url.decode("latin-1")
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Tell whether the client wants to go on after the request that was read."""
-        return self._parser is not None and bool(self._parser.should_keep_alive())
+            return False
+        if not self._begun == self._complete == 1 or parser.get_http_version() != "1.1" or b"expect" in self.headers:
+            return False
+        self._parser, self.keeps_alive = parser, parser.should_keep_alive()
+        return "%" not in self.path and "?" not in self.path
 
     def on_message_begin(self) -> None:
         """Count the requests that begin in the piece."""
@@ -59,7 +48,7 @@ class WholeReader:
 
     def on_url(self, url: bytes) -> None:
         """Note the request's target."""
-        self._url += url
+        self.path += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header."""
@@ -79,10 +68,8 @@ class WholeExchange(Exchange):
 
     __slots__ = ("_body", "_flow", "_write", "keeps_alive")
 
-    def __init__(
-        self, method: str, path: str, reader: WholeReader, write: Callable[[bytes], None], flow: FlowControl
-    ) -> None:
-        super().__init__(method, path, b"", reader.headers)
+    def __init__(self, reader: WholeReader, write: Callable[[bytes], None], flow: FlowControl) -> None:
+        super().__init__(reader.method, reader.path, b"", reader.headers)
         self._body, self._write, self._flow = reader.body, write, flow
         self.keeps_alive = reader.keeps_alive
 
@@ -98,16 +85,19 @@ class WholeExchange(Exchange):
     def unwatch(self) -> None:
         """Do nothing, as ``watch`` did."""
 
-    async def respond(self, status: int, body: bytes, headers: HeaderPairs, content_type: bytes) -> None:
+    async def respond(self, status: int, body: bytes, content_type: bytes, lines: bytes = b"") -> None:
         """Write the answer in one go."""
         self.status = status
-        self._write(self._head(status, content_type, headers, b"content-length: %d\r\n\r\n" % len(body)) + body)
+        head = (STATUS_LINES[status], content_type, lines, self._last_line(), len(body), body)
+        self._write(b"%scontent-type: %s\r\n%s%scontent-length: %d\r\n\r\n%s" % head)
 
-    async def start_stream(self, headers: HeaderPairs, content_type: bytes) -> None:
+    async def start_stream(self, content_type: bytes, lines: bytes) -> None:
         """Begin an answer in chunks."""
         self.status = 200
         framing = b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
-        self._write(self._head(200, content_type, headers, framing))
+        self._write(
+            b"%scontent-type: %s\r\n%s%s%s" % (STATUS_LINES[200], content_type, lines, self._last_line(), framing)
+        )
 
     async def send_chunk(self, chunk: bytes, *, last: bool = False) -> None:
         """Write a part of a streamed answer, when the client has taken most of what came before."""
@@ -116,8 +106,5 @@ class WholeExchange(Exchange):
         framed = b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunk else b""
         self._write(framed + b"0\r\n\r\n" if last else framed)
 
-    def _head(self, status: int, content_type: bytes, headers: HeaderPairs, framing: bytes) -> bytes:
-        lines = [b"%s: %s\r\n" % pair for pair in headers]
-        if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
-        return b"%scontent-type: %s\r\n%s%s" % (STATUS_LINES[status], content_type, b"".join(lines), framing)
+    def _last_line(self) -> bytes:
+        return b"" if self.keeps_alive else b"connection: close\r\n"

@@ -1,6 +1,5 @@
 """Who may ask what: every endpoint with every role, and what comes from somebody or somewhere else is refused."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +15,65 @@ from controlplane.api.sessions import COOKIE
 from controlplane.store.tokens import Role
 from tests.api.ground import SPEC, Ground
 
-V, O, A, X = Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN
+VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 WHY = {"reason": "because"}
-PLAN = {"spec": SPEC, "rate": 20.0, "runs": 20}
+PLAN = {"spec": "no spec at all", "rate": 20.0}
 CALLS: list[tuple[str, str, Any, Role]] = [
-    ("GET", "/services", None, V),
-    ("GET", "/services/tags", None, V),
-    ("GET", "/services/tags/revisions", None, V),
-    ("GET", "/services/tags/revisions/1", None, V),
-    ("PUT", "/services/tags", {"spec": SPEC, **WHY}, O),
-    ("GET", "/services/tags/kills", None, V),
-    ("POST", "/services/tags/kills", {"version": "m@3", **WHY}, O),
-    ("DELETE", "/kills/000000000000?reason=x", None, O),
-    ("GET", "/services/tags/freezes", None, V),
-    ("POST", "/services/tags/freezes", WHY, O),
-    ("POST", "/freezes", WHY, O),
-    ("DELETE", "/freezes/000000000000?reason=x", None, O),
-    ("GET", "/rollouts", None, V),
-    ("POST", "/rollouts", {"service": "tags", "version": "m@2", **WHY}, O),
-    ("GET", "/rollouts/ROLLOUT", None, V),
-    ("POST", "/rollouts/ROLLOUT/actions", {"kind": "pause", **WHY}, O),
-    ("POST", "/rollouts/ROLLOUT/replay", {"spec": "x"}, V),
-    ("GET", "/decisions", None, V),
-    ("GET", "/decisions/verification", None, V),
-    ("GET", "/decisions/0", None, V),
-    ("GET", "/audit", None, O),
-    ("GET", "/jobs", None, V),
-    ("POST", "/jobs", {"kind": "checkpoint", **WHY}, O),
-    ("GET", "/jobs/JOB", None, V),
-    ("POST", "/jobs/JOB/cancel", WHY, O),
-    ("GET", "/models", None, V),
-    ("GET", "/models/m/versions", None, V),
-    ("GET", "/models/m/versions/champion", None, V),
-    ("POST", "/models/m/versions", {"number": 9, **WHY}, O),
-    ("GET", "/comparisons?one=m@1&other=m@2", None, V),
-    ("GET", "/slos", None, V),
-    ("GET", "/slos/tags", None, V),
-    ("GET", "/fleet", None, V),
-    ("GET", "/reviews", None, V),
-    ("GET", "/reports", None, V),
-    ("GET", "/reports/2025-W01", None, V),
-    ("POST", "/plan", PLAN, V),
-    ("POST", "/simulate", PLAN, V),
-    ("GET", "/whoami", None, V),
-    ("GET", "/tokens", None, X),
-    ("POST", "/tokens", {"holder": "eva", "role": "viewer", **WHY}, X),
-    ("DELETE", "/tokens/000000000000?reason=x", None, X),
+    ("GET", "/services", None, VIEWER),
+    ("GET", "/services/tags", None, VIEWER),
+    ("GET", "/services/tags/revisions", None, VIEWER),
+    ("GET", "/services/tags/revisions/1", None, VIEWER),
+    ("PUT", "/services/tags", {"spec": SPEC, **WHY}, OPERATOR),
+    ("GET", "/services/tags/kills", None, VIEWER),
+    ("POST", "/services/tags/kills", {"version": "m@3", **WHY}, OPERATOR),
+    ("DELETE", "/kills/000000000000?reason=x", None, OPERATOR),
+    ("GET", "/services/tags/freezes", None, VIEWER),
+    ("POST", "/services/tags/freezes", WHY, OPERATOR),
+    ("POST", "/freezes", WHY, OPERATOR),
+    ("DELETE", "/freezes/000000000000?reason=x", None, OPERATOR),
+    ("GET", "/rollouts", None, VIEWER),
+    ("POST", "/rollouts", {"service": "tags", "version": "m@2", **WHY}, OPERATOR),
+    ("GET", "/rollouts/ROLLOUT", None, VIEWER),
+    ("POST", "/rollouts/ROLLOUT/actions", {"kind": "pause", **WHY}, OPERATOR),
+    ("POST", "/rollouts/ROLLOUT/replay", {"spec": "x"}, VIEWER),
+    ("GET", "/decisions", None, VIEWER),
+    ("GET", "/decisions/verification", None, VIEWER),
+    ("GET", "/decisions/0", None, VIEWER),
+    ("GET", "/audit", None, OPERATOR),
+    ("GET", "/jobs", None, VIEWER),
+    ("POST", "/jobs", {"kind": "checkpoint", **WHY}, OPERATOR),
+    ("GET", "/jobs/JOB", None, VIEWER),
+    ("POST", "/jobs/JOB/cancel", WHY, OPERATOR),
+    ("GET", "/models", None, VIEWER),
+    ("GET", "/models/m/versions", None, VIEWER),
+    ("GET", "/models/m/versions/champion", None, VIEWER),
+    ("POST", "/models/m/versions", {"number": 9, **WHY}, OPERATOR),
+    ("GET", "/comparisons?one=m@1&other=m@2", None, VIEWER),
+    ("GET", "/slos", None, VIEWER),
+    ("GET", "/slos/tags", None, VIEWER),
+    ("GET", "/fleet", None, VIEWER),
+    ("GET", "/reviews", None, VIEWER),
+    ("GET", "/reports", None, VIEWER),
+    ("GET", "/reports/2025-W01", None, VIEWER),
+    ("POST", "/plan", PLAN, VIEWER),
+    ("POST", "/simulate", PLAN, VIEWER),
+    ("GET", "/whoami", None, VIEWER),
+    ("GET", "/tokens", None, ADMIN),
+    ("POST", "/tokens", {"holder": "eva", "role": "viewer", **WHY}, ADMIN),
+    ("DELETE", "/tokens/000000000000?reason=x", None, ADMIN),
 ]
 STREAM = ("GET", "/stream")
 
 
 @pytest.fixture
-def busy(ground: Ground) -> Iterator[Ground]:
+def busy(ground: Ground) -> Ground:
     """A control plane with a service, a rollout under way, and a job."""
     with ground.client() as client:
         ground.apply(client).raise_for_status()
         ground.start(client).raise_for_status()
     ground.progress()
     ground.stores.jobs.submit("checkpoint", actor="test", job_id="JOB")
-    yield ground
+    return ground
 
 
 def call(client: TestClient, ground: Ground, method: str, path: str, body: Any) -> int:
@@ -100,16 +99,18 @@ def _fits(template: str, path: str) -> bool:
     return len(ours) == len(theirs) and all(a == b or a.startswith("{") for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize(("method", "path", "body", "needed"), CALLS, ids=lambda value: str(value)[:40])
-def test_each_role_may_do_what_it_may(busy: Ground, method: str, path: str, body: Any, needed: Role) -> None:
+def test_each_role_may_do_what_it_may(busy: Ground) -> None:
+    wrong = []
     for role in Role:
         with busy.client(role) as client:
-            status = call(client, busy, method, path, body)
-        assert (status != 403) == role.includes(needed), f"{role}: {status}"
-        assert status != 401
-    busy.context.access = AccessSpec(anonymous=Anonymous.NONE)
+            statuses = [(one, call(client, busy, *one[:3])) for one in CALLS]
+        wrong += [(role, one[:2], s) for one, s in statuses if (s != 403) != role.includes(one[3]) or s in {401, 500}]
+    assert wrong == []
+
+
+def test_a_stranger_from_elsewhere_may_do_nothing(busy: Ground) -> None:
     with busy.client(None, address="192.0.2.7") as client:
-        assert call(client, busy, method, path, body) == 401
+        assert [one[:2] for one in CALLS if call(client, busy, *one[:3]) != 401] == []
 
 
 def test_on_this_machine_everybody_may_look(busy: Ground) -> None:
@@ -122,10 +123,11 @@ def test_on_this_machine_everybody_may_look(busy: Ground) -> None:
             "via": "anonymous",
             "expires_s": None,
         }
-        refused = busy.start(client, "m@3")
+        before = len(busy.stores.audit.changes())
+        refused = busy.apply(client, reason="mine now")
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Bearer")
-    assert busy.stores.audit.changes()[-1].action != "rollout.start"
+    assert len(busy.stores.audit.changes()) == before
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_a_wrong_token_is_worse_than_none(busy: Ground, header: str) -> None:
 
 
 def test_a_token_ends_when_it_expires_and_when_it_is_revoked(ground: Ground) -> None:
-    short, gone = ground.token(X, "short", lifetime_s=60.0), ground.token(X, "gone")
+    short, gone = ground.token(ADMIN, "short", lifetime_s=60.0), ground.token(ADMIN, "gone")
     with ground.client(token=short) as client, ground.client(token=gone) as other:
         assert client.get("/tokens").status_code == 200
         ground.clock.advance(61.0)
@@ -173,12 +175,12 @@ def test_a_token_ends_when_it_expires_and_when_it_is_revoked(ground: Ground) -> 
 
 
 def test_a_token_of_one_service_is_good_for_that_one(busy: Ground) -> None:
-    token = busy.token(O, scopes=["other"])
+    token = busy.token(OPERATOR, scopes=["other"])
     with busy.client(token=token) as client:
         for method, path, body, needed in CALLS:
-            if path != "/whoami" and O.includes(needed):
-                assert call(client, busy, method, path, body) == 403, path
-    with busy.client(token=busy.token(O, scopes=["tags"])) as client:
+            if path != "/whoami" and OPERATOR.includes(needed):
+                assert call(client, busy, method, path, body) in {403, 404}, path
+    with busy.client(token=busy.token(OPERATOR, scopes=["tags"])) as client:
         rollout = busy.stores.rollouts.recent()[0].id
         for path in (
             "/services/tags",
@@ -220,7 +222,7 @@ def log_in(client: TestClient, token: str, **headers: str) -> Any:
 
 def test_a_browser_logs_in_and_out(busy: Ground) -> None:
     with busy.client(None) as client:
-        answer = log_in(client, busy.token(O, "eva"))
+        answer = log_in(client, busy.token(OPERATOR, "eva"))
         cookie = answer.headers["set-cookie"]
         assert answer.status_code == 201
         for word in ("HttpOnly", "SameSite=strict", "Path=/"):
@@ -238,14 +240,14 @@ def test_a_browser_logs_in_and_out(busy: Ground) -> None:
 
 
 def test_a_session_ends_with_its_token_and_with_its_time(ground: Ground) -> None:
-    token = ground.token(X, "eva")
+    token = ground.token(ADMIN, "eva")
     with ground.client(None) as client:
         log_in(client, token)
         assert client.get("/tokens").status_code == 200
         ground.stores.tokens.revoke(ground.stores.tokens.check(token).id, actor="test", reason="lost")
         assert client.get("/tokens").status_code == 401
     with ground.client(None) as client:
-        log_in(client, ground.token(X, "mia"))
+        log_in(client, ground.token(ADMIN, "mia"))
         ground.clock.advance(ground.access.session + 1)
         assert "over" in client.get("/tokens").json()["detail"]
 
@@ -255,7 +257,7 @@ def test_a_session_ends_with_its_token_and_with_its_time(ground: Ground) -> None
 )
 def test_a_cookie_that_we_did_not_sign_is_refused(ground: Ground, damage: Any) -> None:
     with ground.client(None) as client:
-        log_in(client, ground.token(X))
+        log_in(client, ground.token(ADMIN))
         damaged = damage(client.cookies[COOKIE])
         client.cookies.clear()
         answer = client.get("/whoami", headers={"cookie": f"{COOKIE}={damaged}".encode()})
@@ -275,7 +277,7 @@ def test_a_cookie_that_we_did_not_sign_is_refused(ground: Ground, damage: Any) -
 )
 def test_another_sites_page_changes_nothing(busy: Ground, headers: dict[str, str]) -> None:
     with busy.client(None) as client:
-        log_in(client, busy.token(X))
+        log_in(client, busy.token(ADMIN))
         answer = client.post("/jobs", json={"kind": "checkpoint", **WHY}, headers=headers)
     assert answer.status_code == 403
     assert len(busy.stores.jobs.list()) == 1
@@ -283,19 +285,21 @@ def test_another_sites_page_changes_nothing(busy: Ground, headers: dict[str, str
 
 def test_another_sites_page_logs_nobody_in(ground: Ground) -> None:
     with ground.client(None) as client:
-        assert log_in(client, ground.token(X), **{"sec-fetch-site": "cross-site"}).status_code == 403
+        assert log_in(client, ground.token(ADMIN), **{"sec-fetch-site": "cross-site"}).status_code == 403
 
 
 def test_our_own_page_may_change_things_without_fetch_metadata(busy: Ground) -> None:
     with busy.client(None) as client:
-        log_in(client, busy.token(X))
+        log_in(client, busy.token(ADMIN))
         answer = client.post("/jobs", json={"kind": "checkpoint", **WHY}, headers={"origin": "http://127.0.0.1"})
     assert answer.status_code == 202
 
 
 def test_another_host_is_not_answered(ground: Ground) -> None:
     with ground.client(host="evil.example") as client:
-        assert client.get("/health").status_code == 421
+        answer = client.get("/health")
+    assert answer.status_code == 421
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_a_host_that_was_added_is_answered_but_trusts_nobody(tmp_path: Path) -> None:
@@ -320,7 +324,7 @@ def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 def test_who_asks_too_much_has_to_wait(tmp_path: Path) -> None:
     ground = Ground(tmp_path, AccessSpec(requests_per_second=1.0, burst=3))
-    with ground.client(V, address="192.0.2.7") as client, ground.client(X) as other:
+    with ground.client(VIEWER, address="192.0.2.7") as client, ground.client(ADMIN) as other:
         statuses = [client.get("/whoami").status_code for _ in range(5)]
         refused = client.get("/whoami")
         assert statuses == [200] * 3 + [429] * 2

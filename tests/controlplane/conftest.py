@@ -79,6 +79,8 @@ class FakeTraffic:
         self._kept: list[TelemetryBatch] = []
         self._kept_samples: list[SampledOutput] = []
         self._cut_s = clock.now_s()
+        self.served: list[tuple[float, int]] = []
+        """When each batch ended, and its attempts."""
 
     def push(self, table: RoutingTable) -> None:
         if self.away:
@@ -99,7 +101,7 @@ class FakeTraffic:
 
     def _serve(self) -> None:
         start_s, self._cut_s = self._cut_s, self._clock.now_s()
-        routes = self.table.services["tags"] if self.table else None
+        routes = self.table.services.get("tags") if self.table else None
         if routes is None:
             return
         split = routes.split
@@ -136,6 +138,7 @@ class FakeTraffic:
         samples = [sample for row in rows for sample in self._samples(row)]
         copies = self._copies(split, samples) if split is not None and split.mirror_share else []
         self._kept.append(batch)
+        self.served.append((batch.end_s, sum(row.total for row in rows)))
         for one in (*samples, *copies):
             self._kept_samples.append(one.model_copy(update={"number": self._samples_made}))
             self._samples_made += 1

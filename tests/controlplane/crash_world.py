@@ -151,6 +151,7 @@ class Stage:
         """Let a controller of its own process run the rollout to its end; return how it ended, and what it passed."""
         told = self.bench.folder / "passed"
         told.unlink(missing_ok=True)
+        self.bench.stores.close()
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -193,4 +194,3 @@ class Stage:
                 controller.step()
                 return True
         return False
-

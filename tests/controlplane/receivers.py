@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -216,3 +217,8 @@ def make_certificate(file: Path, name: str = "localhost") -> Path:
         key.private_bytes(serialization.Encoding.PEM, *form) + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return file
+
+
+def answer(*addresses: str) -> list[Any]:
+    """What the resolver says of a name that has these addresses."""
+    return [(2, 1, 6, "", (address, 443)) for address in addresses]

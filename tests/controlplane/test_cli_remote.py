@@ -184,7 +184,7 @@ def test_a_rollout_tells_its_checks_and_why_an_action_is_refused(
     assert "0.31 of 100" in out
     assert "availability is not proven safe" in out
     assert roost("rollout", "explain", "tags-2-abcdef") == 0
-    assert VERDICT["sentence"] in capsys.readouterr().out
+    assert str(VERDICT["sentence"]) in capsys.readouterr().out
 
 
 ENDINGS = [

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy import select
 
 from contracts.ids import CHAMPION, PREVIOUS
 from controlplane.store.schema import OUTBOX, ROLLED_BACK
-from tests.controlplane.conftest import Bench
+from tests.controlplane.conftest import SPEC, Bench
 from tests.controlplane.crash_world import Stage
 
 GOOD, BAD = 0.0, 0.6
@@ -39,5 +38,46 @@ def end_of(bench: Bench) -> dict[str, Any]:
 
 def counted_of(bench: Bench) -> int:
     """Return the attempts of all ticks together, as they are in the ledger."""
-    arms = [entry.observation["counts"]["availability"] for entry in bench.ledger.entries() if entry.observation["counts"]]
+    arms = [
+        entry.observation["counts"]["availability"] for entry in bench.ledger.entries() if entry.observation["counts"]
+    ]
     return sum(tick[arm]["total"] for tick in arms for arm in ("challenger", "champion"))
+
+
+def served_of(bench: Bench) -> int:
+    """Return the attempts that users really made while the rollout was decided on."""
+    last_s = max(entry.at_s for entry in bench.ledger.entries())
+    return sum(total for end_s, total in bench.traffic.served if end_s <= last_s)
+
+
+def make_bench(folder: Path, wrong: float) -> Bench:
+    bench = Bench(folder, SPEC.replace("bake: 20s", "bake: 3s"))
+    bench.traffic.rate, bench.traffic.wrong[2] = 120, wrong
+    bench.begin()
+    return bench
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [GOOD, BAD], ids=["promotion", "rollback"])
+def test_killed_at_any_step_the_rollout_ends_the_same_with_nothing_lost_or_doubled(
+    tmp_path: Path, wrong: float
+) -> None:
+    whole = make_bench(tmp_path / "whole", wrong)
+    status, steps = Stage(whole).play()
+    assert status == 0
+    expected = end_of(whole)
+    assert counted_of(whole) == served_of(whole) > 0
+    whole.close()
+    assert len(steps) > 15, steps
+    for number, fatal in enumerate(steps):
+        bench = make_bench(tmp_path / str(number), wrong)
+        stage = Stage(bench)
+        status, _ = stage.play(fatal)
+        assert os.WIFSIGNALED(status), f"nobody was killed {fatal}"
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        status, _ = stage.play()
+        assert status == 0, f"killed {fatal}: the rollout never ended"
+        assert end_of(bench) == expected, f"killed {fatal}"
+        assert counted_of(bench) == served_of(bench), f"killed {fatal}: telemetry was lost or counted twice"
+        assert bench.ledger.verify() > 0
+        bench.close()

@@ -1,31 +1,25 @@
 """Telemetry from a real Prometheus: every event counted once, and silence never taken for health."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from contracts.clock import SystemClock
-from contracts.errors import InvalidInput, SpecError, Unavailable
+from contracts.clock import Clock, SystemClock
+from contracts.errors import InvalidInput, Unavailable
 from contracts.ids import VersionId
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from contracts.wire.counted import Counted, take_new
-from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
-from contracts.wire.telemetry import AttemptCounts, RequestCounts, TelemetryBatch, TelemetryReply
+from contracts.wire.telemetry import AttemptCounts, TelemetryBatch
 from controlplane.loop.evidence import EvidenceDesk
-from controlplane.secret import Secret
-from controlplane.telemetry_sources.counters import TOTAL, Counters, Group
-from controlplane.telemetry_sources.joined import JoinedDataPlane, speaks_for
-from controlplane.telemetry_sources.prometheus import PrometheusSource, narrow
-from controlplane.telemetry_sources.prometheus_server import PrometheusServer, Sample, Series
-from controlplane.telemetry_sources.settings import PrometheusService, load_telemetry
+from controlplane.telemetry_sources.prometheus import PrometheusSource
+from controlplane.telemetry_sources.prometheus_server import PrometheusServer
+from controlplane.telemetry_sources.settings import PrometheusService
 from rollout.evidence.counts import Tally
 from tests.controlplane.prometheus import Prometheus, Target, needs_prometheus, scraped_target
 
@@ -75,10 +69,11 @@ def selectors(*targets: Target) -> PrometheusService:
 class Reader:
     """A source that keeps all it was told."""
 
-    def __init__(self, url: str, service: PrometheusService, spec: str = PLAIN) -> None:
+    def __init__(self, url: str, service: PrometheusService, spec: str = PLAIN, *, clock: Clock | None = None) -> None:
         self.spec: ServiceSpec = load_service_spec(spec)
         self.server = PrometheusServer(url)
-        self.source = PrometheusSource(self.server, service, self.spec, clock=SystemClock(), rng=SeededRng(1))
+        clock = clock or SystemClock()
+        self.source = PrometheusSource(self.server, service, self.spec, clock=clock, rng=SeededRng(1))
         self.batches: list[TelemetryBatch] = []
         self.counted: Counted = {}
         self._turns = count()
@@ -306,157 +301,18 @@ def test_a_selector_that_prometheus_refuses_is_told(shared: Prometheus) -> None:
         reader.server.close()
 
 
-@given(
-    steps=st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=2, max_size=40),
-    reads=st.lists(st.integers(0, 40), max_size=12),
-)
-def test_a_counter_grows_by_what_it_counted_however_it_is_read(
-    steps: Sequence[tuple[int, bool]], reads: Sequence[int]
+@needs_prometheus
+def test_a_clock_that_differs_from_the_servers_makes_nothing_look_newer_or_older(
+    shared: Prometheus, target: Target
 ) -> None:
-    """Against a plain count: a restart before a sample loses what was before, each read sees all samples so far."""
-    samples: list[Sample] = [(0.0, 5.0)]
-    for at_s, (amount, restarts) in enumerate(steps, start=1):
-        # A restart that counts on beyond the old value in between is not told from going on; no reader can.
-        value = min(amount, samples[-1][1] - 1) if restarts and samples[-1][1] > 0 else samples[-1][1] + amount
-        samples.append((float(at_s), value))
-    expected = sum(b[1] - a[1] if b[1] >= a[1] else b[1] for a, b in pairwise(samples))
-    counters, place, grown = Counters(0.0), ("j", "i"), 0.0
-    for until in [*sorted(min(read, len(steps)) for read in reads), len(steps)]:
-        seen = tuple(samples[max(0, until - 5) : until + 1]) if until < len(steps) else tuple(samples)
-        group = Group({TOTAL: [Series({"job": "j", "instance": "i"}, seen)]})
-        growth = counters.growth(place, group, until_s=float(until))
-        counters.take(growth)
-        grown += growth.by_kind[TOTAL]
-    if not any(later - earlier > 5 for earlier, later in _gaps(reads, len(steps))):
-        assert grown == expected
+    class Ahead(SystemClock):
+        def now_s(self) -> float:
+            return super().now_s() + 3600
 
-
-def _gaps(reads: Sequence[int], last: int) -> list[tuple[int, int]]:
-    points = [0, *sorted(min(read, last) for read in reads)]
-    return list(pairwise(points))
-
-
-def test_settings_are_read_and_every_mistake_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "telemetry.yaml"
-    assert load_telemetry(file) is None
-    file.write_text(
-        """
-url: http://127.0.0.1:9090
-token: {env: PROMETHEUS_TOKEN}
-services:
-  tags: {total: 'asked_total{app="tags"}', bad: 'asked_total{app="tags",code=~"5.."}', version_value: "v{number}"}
-"""
-    )
-    found = load_telemetry(file)
-    assert found is not None
-    assert found.services["tags"].read_version("v12", "m") == VersionId("m", 12)
-    assert all(found.services["tags"].read_version(text, "m") is None for text in ("12", "v012", "v", "vx", "", "v1 "))
-    monkeypatch.setenv("PROMETHEUS_TOKEN", "abc")
-    assert found.token is not None
-    assert found.token.read(tmp_path) == "abc"
-    file.write_text("{url: 'ftp://x', services: {tags: {total: 'rate(x[5m])', bad: y, histgram: z}}}")
-    with pytest.raises(SpecError) as mistakes:
-        load_telemetry(file)
-    assert {problem.path for problem in mistakes.value.problems} == {
-        "url",
-        "services.tags.total",
-        "services.tags.histgram",
-    }
-
-
-def test_a_secret_that_is_not_there_names_its_place(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="keys/none"):
-        Secret(file="keys/none").read(tmp_path)
-    with pytest.raises(ValueError, match="either env or file"):
-        Secret()
-
-
-@pytest.mark.parametrize(
-    ("spec", "service", "message"),
-    [
-        (TIMED, PrometheusService(total="a", bad="b"), "slos.quick needs it"),
-        (
-            "{service: tags, model: m, slos: {text: {scorer: s, objective: 90%}}}",
-            PrometheusService(total="a", bad="b"),
-            "no outputs to score",
-        ),
-        (
-            "{service: tags, model: m, lanes: {draft: {}}, slos: {a: {objective: 90%}}}",
-            PrometheusService(total="a", bad="b"),
-            "no lanes",
-        ),
-    ],
-)
-def test_objectives_that_prometheus_cannot_tell_of_are_refused(
-    spec: str, service: PrometheusService, message: str
-) -> None:
-    with PrometheusServer("http://127.0.0.1:9") as server, pytest.raises(InvalidInput, match=message):
-        PrometheusSource(server, service, load_service_spec(spec), clock=SystemClock(), rng=SeededRng(1))
-
-
-def test_a_selector_is_narrowed() -> None:
-    assert narrow('x{a="}"}', "_bucket", 'le="1"') == 'x_bucket{a="}", le="1"}'
-    assert narrow("x", "_count") == "x_count{}"
-
-
-class Gateways:
-    """A data plane that counts nothing, with a table that sends half of the users to the challenger."""
-
-    def __init__(self, weight: float = 0.5) -> None:
-        split = Split(rollout_id="r", salt="12345678", challenger=TWO, weight=weight)
-        endpoints = {str(version): (Endpoint(replica="a", url="http://127.0.0.1:1"),) for version in (ONE, TWO)}
-        routes = ServiceRoutes(service="tags", champion=ONE, split=split, endpoints=endpoints)
-        self._table = RoutingTable(fence=1, revision=1, services={"tags": routes})
-
-    def push(self, table: RoutingTable) -> None:
-        self._table = table
-
-    def table(self) -> RoutingTable | None:
-        return self._table
-
-    def fetch(self, counted: Counted) -> TelemetryReply:
-        batch = TelemetryBatch(gateway="g", boot="b", sequence=0, start_s=0.0, end_s=1.0, table_revision=7)
-        return TelemetryReply(boot="b", batches=(batch,))
-
-
-class Source:
-    """Stands for a source of Prometheus: notes whom it is asked for."""
-
-    problems = ()
-
-    def __init__(self, *, is_away: bool = False) -> None:
-        self.asked: list[tuple[VersionId, ...]] = []
-        self._is_away = is_away
-
-    def fetch(self, counted: Counted, expected: tuple[VersionId, ...]) -> TelemetryReply:
-        self.asked.append(expected)
-        if self._is_away:
-            raise Unavailable("it is away")
-        requests = (RequestCounts(service="tags", lane="default", total=0),)
-        batch = TelemetryBatch(
-            gateway="prometheus", boot="p", sequence=3, start_s=0.0, end_s=1.0, table_revision=0, requests=requests
-        )
-        return TelemetryReply(boot="p", batches=(batch,))
-
-
-@pytest.mark.parametrize(("weight", "expected"), [(0.0, (ONE,)), (0.5, (ONE, TWO)), (1.0, (TWO,))])
-def test_gateways_and_sources_are_one_data_plane(weight: float, expected: tuple[VersionId, ...]) -> None:
-    source = Source()
-    plane = JoinedDataPlane(Gateways(weight), {"tags": source})  # type: ignore[dict-item]
-    reply, counted = take_new(plane.fetch({}), {})
-    assert source.asked == [expected], "whoever gets users must be heard of"
-    assert reply.batches[-1].table_revision == 7
-    assert counted == {"p": (3, -1), "b": (0, -1)}
-    again, _ = take_new(plane.fetch(counted), counted)
-    assert again.batches == ()
-    news = {
-        service: [b.gateway for b in reply.batches if speaks_for(b, service, {"tags"})] for service in ("tags", "o")
-    }
-    assert news == {"tags": ["prometheus"], "o": ["g"]}
-
-
-def test_a_source_that_is_away_keeps_no_other_waiting_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    plane = JoinedDataPlane(Gateways(), {"tags": Source(is_away=True)})  # type: ignore[dict-item]
-    for _ in range(3):
-        assert [batch.gateway for batch in plane.fetch({}).batches] == ["g"]
-    assert caplog.text.count("it is away") == 1
+    target.add(asked_total=1)
+    reader = Reader(shared.url, selectors(target), clock=Ahead())
+    try:
+        reader.until(lambda: len(reader.batches) > 3)
+        assert 0 <= Ahead().now_s() - reader.newest_s < 60
+    finally:
+        reader.server.close()

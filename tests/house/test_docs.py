@@ -53,6 +53,7 @@ MODELS = sorted(
     key=lambda found: found[0].__name__,
 )
 COMMANDS: Any = typer.main.get_command(app)
+METRIC = re.compile(r"\"(roost_[a-z_]+)\"")
 EVENT_CODE = re.compile(r"[a-z]+(-[a-z]+)*(\.[a-z]+(-[a-z]+)*)+")
 
 
@@ -176,6 +177,13 @@ def test_every_environment_variable_is_documented() -> None:
     names = {name for found in code().values() for name in re.findall(r"\"(ROOST_[A-Z_]+)\"", found)}
     assert names
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_every_metric_is_documented() -> None:
+    text = page("metrics.md")
+    named = {name for path, found in code().items() for name in METRIC.findall(found) if "metrics" in str(path)}
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not re.search(rf"`{name}(_total|_info)?`", text)] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

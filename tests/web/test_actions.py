@@ -144,9 +144,9 @@ def test_another_site_can_not_ask(plane: tuple[Ground, str, TestClient]) -> None
 def test_a_rollout_is_started_after_a_look_at_what_it_would_be(plane: tuple[Ground, str, TestClient]) -> None:
     ground, _, pages = plane
     log_in(pages, ground, Role.OPERATOR)
-    assert "has a rollout in progress" in pages.get("/start?service=tags&version=m@3").text
+    assert "has a rollout in progress" in pages.get("/start?version=m@3", headers=OWN).text
     ground.end()
-    text = pages.get("/start?service=tags&version=m@3").text
+    text = pages.get("/start?version=m@3", headers=OWN).text
     assert "m@3 is tried against m@1" in text
     wanted = {"service": "tags", "version": "m@3", "reason": "sharper", "force": "0", "key": key_in(text)}
     answer = pages.post("/start", data=wanted, headers=OWN)
@@ -154,6 +154,32 @@ def test_a_rollout_is_started_after_a_look_at_what_it_would_be(plane: tuple[Grou
     (living,) = ground.stores.rollouts.living()
     assert (living.challenger, living.actor, living.reason) == ("m@3", "operator", "sharper")
     assert answer.headers["location"] == f"/rollouts/{living.id}"
+    assert "takes it up at its next step" in pages.get(answer.headers["location"]).text
+    assert pages.get("/rollouts/nobody").status_code == 404
+
+
+def test_a_service_is_frozen_and_a_version_stopped_and_either_lifted(plane: tuple[Ground, str, TestClient]) -> None:
+    ground, rollout_id, pages = plane
+    assert "log in first" in pages.get("/services/tags/freeze").text
+    log_in(pages, ground, Role.OPERATOR)
+    assert f"{rollout_id} is paused at 25 % of traffic" in pages.get("/services/tags/freeze").text
+    stop = pages.get("/services/tags/kill").text
+    assert "25 % of traffic returns to m@1" in stop
+    assert "answers 503 until it has another" in stop
+    for verb, choice in (("freeze", ""), ("kill", "m@2")):
+        form = {"reason": XSS, "choice": choice, "key": verb}
+        for _ in range(2):
+            assert pages.post(f"/services/tags/{verb}", data=form, headers=OWN).status_code == 303
+    fleet = pages.get("/").text
+    assert XSS not in fleet
+    assert fleet.count("by operator: &lt;img") == 2
+    for address in re.findall(r'href="(/(?:freezes|kills)/[0-9a-f]+/lift)"', fleet):
+        assert pages.post(address, data={"reason": "  "}, headers=OWN).status_code in {400, 422}
+        assert pages.post(address, data={"reason": "over"}, headers={"origin": "null"}).status_code == 403
+        assert pages.post(address, data={"reason": "over"}, headers=OWN).status_code == 303
+    assert "Lift" not in pages.get("/").text
+    for address in ("/services/nobody/freeze", "/services/tags/explode", "/rollouts/x/lift"):
+        assert pages.get(address).status_code == 404
 
 
 def test_where_nobody_may_look_without_a_token_every_page_leads_to_the_login(tmp_path: Path) -> None:
@@ -172,6 +198,28 @@ def test_where_nobody_may_look_without_a_token_every_page_leads_to_the_login(tmp
         log_in(pages, ground, Role.VIEWER)
         assert pages.get("/").status_code == 200
     ground.close()
+
+
+def test_what_goes_wrong_inside_is_a_page_too_and_as_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = Ground(tmp_path)
+    monkeypatch.setattr(ground.home, "routing", lambda: 1 / 0)
+    app = make_app(ground.home, api=ground.api)
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as pages:
+        answer = pages.get("/")
+    ground.close()
+    assert answer.status_code == 500
+    assert "this page can&#39;t be made" in answer.text
+    assert "ZeroDivisionError" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_somebody_who_asks_too_much_is_told_and_not_sent_to_log_in(tmp_path: Path) -> None:
+    ground, _ = started(tmp_path, requests_per_second=0.001, burst=9)
+    with open_pages(ground) as pages:
+        statuses = [pages.get("/decisions").status_code for _ in range(12)]
+    ground.close()
+    assert statuses[0] == 200
+    assert statuses[-1] == 503
 
 
 @pytest.mark.slow
@@ -199,7 +247,7 @@ def test_an_abort_by_keyboard_in_a_browser(tmp_path: Path, page: "Page") -> None
         assert "25 % of traffic returns to m@1" in page.inner_text("dialog[open]")
         assert violations(page, "") == []
         page.keyboard.press("Escape")
-        page.wait_for_selector("dialog", state="detached")
+        page.wait_for_selector("dialog:not(#keys)", state="detached")
         page.focus("text=Abort")
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open] textarea")

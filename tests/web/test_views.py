@@ -49,6 +49,7 @@ from registry.catalogue import VersionRecord
 from registry.journal import Move
 from rollout.burn import RULES
 from rollout.phases import Phase
+from serving.fleet.port import FleetState, Replica, ReplicaState
 from serving.fleet.reports import write_report
 from tests.web.recorder import QUICK_S, SLOW_S, record_rollout, record_spec, write_routes
 from tests.web.writer import BEGAN_S, Writer, next_rollout
@@ -328,6 +329,18 @@ def test_each_replica_is_asked_how_it_is(tmp_path: Path) -> None:
     assert silent[0].state == "silent"
     lost = view_attention(Signs([], None, silent, {("tags", "price-tags@4"): 3}, None, None), 0.0)
     assert [one.kind for one in lost] == ["replica", "replica", "memory"]
+
+
+def test_a_supervisor_also_knows_of_replicas_that_failed_or_wait(tmp_path: Path) -> None:
+    home = Home(Settings(tmp_path))
+    version = VersionId("price-tags", 4)
+    failed = Replica(version, "v4-0", ReplicaState.FAILED, restarts=3, message="killed by signal 9: out of memory")
+    waiting = Replica(version, "v4-1", ReplicaState.WAITING)
+    home.workers.observe = lambda: FleetState(replicas=(failed, waiting))
+    seen = view_replicas(None, ask(home, lambda h: h.workers.look()))
+    assert [(replica.name, replica.state) for replica in seen] == [("v4-0", "failed"), ("v4-1", "warming")]
+    assert "started again 3 times" in seen[0].message
+    assert view_attention(Signs([], None, seen, {}, None, None), 0.0)[0].kind == "replica"
 
 
 @contextmanager

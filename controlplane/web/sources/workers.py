@@ -2,38 +2,55 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 
-from contracts.wire.worker import WorkerHealth
+from contracts.wire.worker import WorkerHealth, WorkerState
 from controlplane.settings import Settings
+from serving.fleet.port import FleetState, Replica, ReplicaState
 from serving.fleet.reports import Report, read_report
 
+STATES = {
+    ReplicaState.WAITING: WorkerState.LOADING,
+    ReplicaState.STARTING: WorkerState.LOADING,
+    ReplicaState.READY: WorkerState.READY,
+    ReplicaState.DRAINING: WorkerState.READY,
+    ReplicaState.FAILED: WorkerState.FAILED,
+}
 FRESH_S = 2.0
 PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
 class SeenWorker:
-    """One worker process: where it listens, and its answer; None when it gave none."""
+    """One worker: where it listens (0: nowhere yet), what it is called, and how it is; None when it gave no answer."""
 
     version: str
     port: int
     health: WorkerHealth | None
+    name: str = ""
 
 
 class Workers:
-    """Asks workers when somebody looks, and no more often than every two seconds."""
+    """Asks workers when somebody looks, and no more often than every two seconds.
+
+    Whoever supervises the fleet sets ``observe``: it also knows of those that wait, or that failed and left no report.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.fleet / "workers"
         self._lock = asyncio.Lock()
         self._seen: tuple[SeenWorker, ...] = ()
         self._fresh_until_s = 0.0
+        self.observe: Callable[[], FleetState] | None = None
 
     async def look(self) -> tuple[SeenWorker, ...]:
-        """Return the workers that run."""
+        """Return the workers that run, or should."""
+        if self.observe is not None:
+            return tuple(_told(replica) for replica in self.observe().replicas)
         async with self._lock:
             if time.monotonic() >= self._fresh_until_s:
                 reports = await asyncio.to_thread(self._read_reports)
@@ -58,3 +75,15 @@ async def _ask(client: httpx.AsyncClient, report: Report) -> SeenWorker:
     except (httpx.HTTPError, ValueError):
         pass
     return SeenWorker(str(report.spec.version), report.port, health)
+
+
+def _told(replica: Replica) -> SeenWorker:
+    """Return a replica as its supervisor last saw it."""
+    port = urlsplit(replica.endpoint.url).port or 0 if replica.endpoint is not None else 0
+    state = STATES[replica.state]
+    message = f"{replica.message}; started again {replica.restarts} times" if replica.restarts else replica.message
+    if replica.health is not None and state is WorkerState.READY:
+        health = replica.health.model_copy(update={"message": message})
+    else:
+        health = WorkerHealth(state=state, version=replica.version, digest="", message=message)
+    return SeenWorker(str(replica.version), port, health, replica.name)

@@ -121,7 +121,7 @@ function path(xs, ys, stepped) {
     else text += stepped ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `L${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = true;
   });
-  return text;
+  return xs.length === 1 && text ? `${text}h0` : text; // one point is a dot
 }
 
 function extent(columns, kind) {

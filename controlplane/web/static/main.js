@@ -53,6 +53,7 @@ drawAll();
 drawScatters();
 listen();
 listenAsks();
+if (document.querySelector('[data-again]')) setTimeout(() => location.reload(), 1500);
 follow({
   change({ regions, series }) {
     for (const [name, html] of Object.entries(regions)) replace(name, html);

@@ -42,7 +42,7 @@ def view_replicas(table: RoutingTable | None, workers: Sequence[SeenWorker]) -> 
                 unseen = "gone" if workers else "routed"
                 found.append(_view(service, version, endpoint.replica, worker, unseen, takes_traffic=True))
     beside = (worker for worker in workers if worker.port not in seen)
-    found += [_view("", one.version, f"port {one.port}", one, "", takes_traffic=False) for one in beside]
+    found += [_view("", one.version, one.name or f"port {one.port}", one, "", takes_traffic=False) for one in beside]
     return tuple(found)
 
 

@@ -1,6 +1,7 @@
 """Dialects: how a protocol says that something is wrong, and the statuses and headers that all share."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from serving.gateway.dispatch import Answer
 from serving.gateway.intake import Intake
 
 JSON = b"application/json"
+UNFIT = re.compile("[^ -~]")
+"""What can't be in a header's value."""
 REFUSAL_STATUS = {
     "input.invalid": 400,
     "input.too-large": 413,
@@ -57,38 +60,33 @@ def problem_of_attempt(attempt: Attempt) -> Problem:
     return Problem(status, f"attempt.{failure}", attempt.message, hint, retry_after_s)
 
 
-def retry_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
-    """Return ``Retry-After`` in whole seconds, where trying again may help."""
+def retry_line(problem: Problem) -> bytes:
+    """Return the header ``Retry-After`` in whole seconds, where trying again may help."""
     if problem.retry_after_s is None:
-        return []
-    return [(b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after_s)))]
+        return b""
+    return b"retry-after: %d\r\n" % max(1, math.ceil(problem.retry_after_s))
 
 
-def answer_headers(intake: Intake, answers: list[Answer]) -> list[tuple[bytes, bytes]]:
-    """Return which version answered, and why that one if another was asked first."""
-    first = answers[0]
-    versions = first.attempt.version
+def answer_lines(intake: Intake, answers: list[Answer]) -> bytes:
+    """Return the headers that say which version answered, and why that one if another was asked first."""
+    versions = answers[0].attempt.version
     if len(answers) > 1:
         versions = ", ".join(dict.fromkeys(answer.attempt.version for answer in answers))
-    headers = [
-        (b"x-roost-version", versions.encode()),
-        (b"x-roost-request-id", intake.request_id.encode()),
-        (b"x-roost-lane", intake.lane.encode()),
-    ]
+    told = f"x-roost-version: {versions}\r\nx-roost-request-id: {intake.request_id}\r\nx-roost-lane: {intake.lane}\r\n"
     failed, rejected, cached = None, "", True
     for answer in answers:
         failed = failed or answer.fell_back_from
         rejected = rejected or answer.rejected
         cached = cached and answer.cached
     if failed is not None:
-        headers.append((b"x-roost-fallback", f"{failed.version} {failed.failure}".encode()))
+        told += f"x-roost-fallback: {failed.version} {failed.failure}\r\n"
     if rejected:
-        headers.append((b"x-roost-rejected", rejected.encode("ascii", "replace")[:200]))
+        told += f"x-roost-rejected: {UNFIT.sub('?', rejected[:200])}\r\n"
     if cached:
-        headers.append((b"x-roost-cache", b"hit"))
+        told += "x-roost-cache: hit\r\n"
     if intake.forced is not None:
-        headers.append((b"x-roost-forced", b"true"))
-    return headers
+        told += "x-roost-forced: true\r\n"
+    return told.encode("ascii")
 
 
 def dump(document: object) -> bytes:

@@ -10,8 +10,8 @@ from serving.gateway.dispatch import Answer, Dispatcher
 from serving.gateway.exchange import Exchange
 from serving.gateway.intake import Intake
 from serving.gateway.pictures import PictureFormat, finish_picture
-from serving.gateway.protocols.dialect import Problem, answer_headers, problem_of_attempt
-from serving.gateway.protocols.openai import facts_of, seed_header, shape_error
+from serving.gateway.protocols.dialect import Problem, answer_lines, problem_of_attempt
+from serving.gateway.protocols.openai import facts_of, seed_line, shape_error
 from serving.gateway.provenance import Facts
 from serving.gateway.work import PictureWork
 
@@ -60,7 +60,9 @@ class PictureStream:
         facts: Facts = {"service": self._intake.service.name, "request_id": self._intake.request_id, "partial": "true"}
         picture = await finish_picture(png, facts, self._wanted)
         if not self._started:
-            await self._start([seed_header(self._intake), (b"x-roost-request-id", self._intake.request_id.encode())])
+            await self._start(
+                seed_line(self._intake) + b"x-roost-request-id: %s\r\n" % self._intake.request_id.encode()
+            )
         shape = self._shape("image_generation.partial_image", picture) | {"partial_image_index": self._partial}
         self._partial += 1
         await self._send(shape)
@@ -74,12 +76,12 @@ class PictureStream:
         facts = facts_of(self._intake, answer, 0, self._now_s)
         picture = await finish_picture(answer.attempt.body, facts, self._wanted)
         if not self._started:
-            await self._start([*answer_headers(self._intake, answers), seed_header(self._intake)])
+            await self._start(answer_lines(self._intake, answers) + seed_line(self._intake))
         shape = self._shape("image_generation.completed", picture) | {"usage": NO_TOKENS, "roost": facts}
         await self._send(shape, last=True)
 
-    async def _start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        await self._exchange.start_stream(headers, EVENT_STREAM)
+    async def _start(self, lines: bytes) -> None:
+        await self._exchange.start_stream(EVENT_STREAM, lines)
         self._started = True
 
     def _shape(self, kind: str, picture: bytes) -> dict[str, Any]:

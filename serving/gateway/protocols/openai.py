@@ -130,11 +130,11 @@ async def write_pictures(intake: Intake, answers: list[Answer], wanted: PictureF
     return b'{"created":%d,"output_format":"%s","data":[%s]}' % (now_s, wanted.kind.encode(), data)
 
 
-def seed_header(intake: Intake) -> tuple[bytes, bytes]:
-    """Return the seed of the first picture; the others' follow it."""
+def seed_line(intake: Intake) -> bytes:
+    """Return the header with the seed of the first picture; the others' follow it."""
     work = intake.works[0]
     assert isinstance(work, PictureWork)  # noqa: S101 - this protocol asks for nothing else
-    return (b"x-roost-seed", b"%d" % work.seed)
+    return b"x-roost-seed: %d\r\n" % work.seed
 
 
 def shape_error(problem: Problem) -> bytes:

@@ -1,0 +1,99 @@
+"""``roost service freeze|thaw|kill|revive``: nothing new is rolled out, or a version is stopped at once."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from controlplane.cli.output import print_json
+from controlplane.cli.session import Reason, Session, Yes, complete, parse_timeout_s, remote
+
+Name = Annotated[str, typer.Argument(help="The service.", autocompletion=complete("/services", "name"))]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add what people do for the sake of safety."""
+    for command in (freeze, thaw, kill, revive):
+        app.command()(command)
+
+
+@remote
+def freeze(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="The service; all of them otherwise.")] = "",
+    *,
+    last: Annotated[str, typer.Option("--for", help="For how long: 2d; until it is lifted otherwise.")] = "",
+    reason: Reason = "",
+) -> None:
+    """Let nothing new be rolled out: no rollout begins, and one that goes on is paused; harm still rolls it back."""
+    length_s = parse_timeout_s(last)
+    until_s = None if length_s is None else time.time() + length_s
+    path = f"/services/{name}/freezes" if name else "/freezes"
+    made = session.api.change("POST", path, {"reason": session.reason(reason), "until_s": until_s})
+    if session.as_json:
+        print_json(made)
+        return
+    typer.echo(f"✔ {name or 'every service'} is frozen: freeze {made['id']}")
+    session.note(f"  lift it with: roost service thaw {made['id']}")
+
+
+@remote
+def thaw(
+    session: Session,
+    freeze_id: Annotated[str, typer.Argument(metavar="FREEZE", help="Its id.")],
+    *,
+    reason: Reason = "",
+) -> None:
+    """Lift a freeze; rollouts that it paused stay so until somebody resumes them."""
+    lifted = session.api.change("DELETE", f"/freezes/{freeze_id}", None, reason=session.reason(reason))
+    if session.as_json:
+        print_json(lifted)
+    else:
+        typer.echo(f"✔ freeze {freeze_id} is lifted")
+
+
+@remote
+def kill(
+    session: Session,
+    version: Annotated[str, typer.Argument(help="The version that must not answer any more: MODEL@NUMBER.")],
+    *,
+    service: Annotated[str, typer.Option(help="The service.")],
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Stop a version at once: no request is sent to it until that is lifted."""
+    session.confirm(f"no request of {service} is sent to {version} from now on", yes=yes)
+    body = {"version": version, "reason": session.reason(reason)}
+    made = session.api.change("POST", f"/services/{service}/kills", body)
+    if session.as_json:
+        print_json(made)
+        return
+    typer.echo(f"✔ {made['effect']}: kill {made['id']}")
+    session.note(f"  lift it with: roost service revive {made['id']}")
+
+
+@remote
+def revive(
+    session: Session,
+    kill_id: Annotated[str, typer.Argument(metavar="KILL", help="Its id.")],
+    *,
+    reason: Reason = "",
+) -> None:
+    """Let a stopped version be served again."""
+    lifted = session.api.change("DELETE", f"/kills/{kill_id}", None, reason=session.reason(reason))
+    if session.as_json:
+        print_json(lifted)
+    else:
+        typer.echo(f"✔ {lifted['version']} may be served again by {lifted['service']}")
+
+
+def in_force(session: Session, name: str) -> Iterator[str]:
+    """Yield a line for each freeze and kill of a service that holds."""
+    now_s = time.time()
+    for one in session.api.items(f"/services/{name}/freezes", at_most=100):
+        if one["lifted_s"] is None and one["from_s"] <= now_s and (one["until_s"] is None or one["until_s"] > now_s):
+            yield f"frozen    by {one['actor']}: {one['reason']} (freeze {one['id']})"
+    for one in session.api.items(f"/services/{name}/kills", at_most=100):
+        if one["lifted_s"] is None:
+            yield f"stopped   {one['version']} by {one['actor']}: {one['reason']} (kill {one['id']})"
