@@ -93,6 +93,7 @@ bench-store: $(INSTALLED) ## the stores on SQLite and PostgreSQL (a few minutes)
 
 docs: $(INSTALLED) ## write the reference tables, build the documentation into site/; warnings are errors
 	$(BIN)/python docs/generate/tables.py
+	$(BIN)/python docs/generate/api.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 ui-shots: $(INSTALLED) ## the pictures that README and docs show

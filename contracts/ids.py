@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, StringConstraints
@@ -68,10 +69,7 @@ class VersionId:
         Raises:
             InvalidInput: when it isn't ``MODEL@NUMBER`` with a number from 1.
         """
-        reference = VersionRef.parse(text)
-        if reference.number is None:
-            raise InvalidInput(f"{text!r} does not name a version by number", hint="write MODEL@NUMBER: tags@13")
-        return cls(reference.model, reference.number)
+        return _parse_version(text)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -116,3 +114,12 @@ class VersionRef:
                 raise InvalidInput(f"{text!r}: versions are numbered from 1", hint="write tags@13")
             return cls(model, number=int(version))
         return cls(model, alias=parse_alias(version))
+
+
+@lru_cache(maxsize=8192)
+def _parse_version(text: str) -> VersionId:
+    """Read a version; telemetry and rows name the same few over and over."""
+    reference = VersionRef.parse(text)
+    if reference.number is None:
+        raise InvalidInput(f"{text!r} does not name a version by number", hint="write MODEL@NUMBER: tags@13")
+    return VersionId(reference.model, reference.number)

@@ -46,11 +46,11 @@ def report_week(settings: Settings, week: Week, *, now_s: float, wishes: Wishes)
     from controlplane.reviewing.results import summarise_reviews
 
     history_file = settings.home / "history.db"
-    if not history_file.is_file() and _ledger(settings) is None:
+    if not history_file.is_file() and open_ledger(settings) is None:
         raise NotFound(f"{settings.home} holds no history", hint="name the folder with --home; `make demo` makes one")
     history = History(settings.history_uri)
     try:
-        source = StoredWeeks(history, _ledger(settings))
+        source = StoredWeeks(history, open_ledger(settings))
         reviews = summarise_reviews(settings, start_s=week.start_s, end_s=week.end_s)
         extras = Extras(reviews=reviews, usd_per_hour=wishes.usd_per_hour)
         if wishes.evidently_html is not None:
@@ -60,7 +60,7 @@ def report_week(settings: Settings, week: Week, *, now_s: float, wishes: Wishes)
         history.close()
 
 
-def _ledger(settings: Settings) -> Ledger | None:
+def open_ledger(settings: Settings) -> Ledger | None:
     """Return the ledger of a home: the database's when it holds decisions, else the file's, None without either."""
     from controlplane.store.sql_ledger import SqlLedger
 

@@ -7,11 +7,13 @@ from contracts.wire.telemetry import TelemetryReply
 Counted = Mapping[str, tuple[int, int]]
 """By a gateway's boot: the numbers of the last batch and the last sample that were counted, -1 for none."""
 
+MOST_ABSENT = 16
+
 
 def take_new(reply: TelemetryReply, counted: Counted) -> tuple[TelemetryReply, Counted]:
     """Return what of a reply is not counted yet, and what is counted once it is; the present boot stands last.
 
-    A boot that a reply doesn't name any more is over: nothing of it waits.
+    A boot that a reply doesn't name is remembered for a while: its source may only be away.
     """
     if not reply.batches and not reply.samples:
         return reply, counted
@@ -25,4 +27,5 @@ def take_new(reply: TelemetryReply, counted: Counted) -> tuple[TelemetryReply, C
     past = {boot: (number, counted.get(boot, (-1, -1))[1]) for boot, number in last.items()}
     newest = max((sample.number for sample in samples), default=sampled)
     fresh = reply.model_copy(update={"batches": tuple(batches), "samples": tuple(samples)})
-    return fresh, {**past, reply.boot: (now, newest)}
+    unnamed = [boot for boot in counted if boot not in past and boot != reply.boot][-MOST_ABSENT:]
+    return fresh, {**{boot: counted[boot] for boot in unnamed}, **past, reply.boot: (now, newest)}

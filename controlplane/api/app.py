@@ -22,18 +22,31 @@ from controlplane.api.endpoints import (
     stream,
     versions,
 )
+from controlplane.api.principal import role_of
 from controlplane.api.problems import RESPONSES, Flaw, PlainProblems, ProblemDocument, add_problems
 from controlplane.api.route import PUBLIC
 from controlplane.api.sessions import COOKIE
 from controlplane.web.protection import LOOPBACK, Protection
 
 PREFIX = "/api/v1"
+ROLE_KEY = "x-roost-role"
 ROUTERS = (services, rollouts, guard, records, jobs, versions, serving, quality, rehearsals, access, stream)
+ROUTES = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
 ABOUT = "Everything that people and programs ask of Roost's control plane. Times are seconds since 1970 in UTC."
 
 
 def make_api(context: ApiContext) -> FastAPI:
     """Return the API: mount it at ``PREFIX``. It answers to the loopback's names and to those in ``access.yaml``."""
+    app = assemble()
+    app.state.context = context
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=context.access.max_body)
+    app.add_middleware(Protection, hosts=(*LOOPBACK, *context.access.hosts))
+    app.add_middleware(PlainProblems)
+    return app
+
+
+def assemble() -> FastAPI:
+    """Return the application with its endpoints and its description, and nothing that they work with."""
     app = FastAPI(
         title="Roost",
         version=distribution_version("roost"),
@@ -45,14 +58,9 @@ def make_api(context: ApiContext) -> FastAPI:
         root_path_in_servers=False,
         responses=RESPONSES,
     )
-    app.state.context = context
-    routes = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
-    add_problems(app, routes)
+    add_problems(app, ROUTES)
     for module in ROUTERS:
         app.include_router(module.router)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=context.access.max_body)
-    app.add_middleware(Protection, hosts=(*LOOPBACK, *context.access.hosts))
-    app.add_middleware(PlainProblems)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 
@@ -80,5 +88,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
                     operation["security"] = []
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for route in ROUTES:
+            for method in route.methods or ():
+                document["paths"][route.path][method.lower()][ROLE_KEY] = role_of(route)
         app.openapi_schema = document
     return app.openapi_schema

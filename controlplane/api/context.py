@@ -21,7 +21,7 @@ from controlplane.desks.safety import SafetyDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.settings import Settings
 from controlplane.store.replies import Replies
-from controlplane.store.tokens import Role, load_token_key
+from controlplane.store.tokens import load_token_key
 from controlplane.stores import Stores
 from controlplane.web.sources.home import Home
 from registry.catalogue import Catalogue, Registration, VersionPage, VersionRecord
@@ -131,11 +131,3 @@ def context_of(request: Request) -> ApiContext:
 
 
 Context = Annotated[ApiContext, Depends(context_of)]
-
-
-def first_token(stores: Stores) -> str | None:
-    """Return an admin's token for a control plane that has none yet, told this once; None where there is one."""
-    if stores.tokens.list():
-        return None
-    _, text = stores.tokens.create("admin", Role.ADMIN, actor="roost", reason="the first start on this machine")
-    return text

@@ -1,10 +1,10 @@
 """Who asks, and what an endpoint requires of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from contracts.errors import Unauthenticated
 from controlplane.store.tokens import Role, Token
@@ -54,32 +54,35 @@ def who_asks(request: Request) -> Principal:
     return principal
 
 
-def _of_service(role: Role) -> Callable[[Request], Principal]:
-    def check(request: Request) -> Principal:
+@dataclass(frozen=True)
+class Requirement:
+    """A role that an endpoint requires: for the service that its address names, else for all; or for some service."""
+
+    role: Role
+    some_service: bool = False
+
+    def __call__(self, request: Request) -> Principal:
+        """Return who asks, unless they may not."""
         principal = who_asks(request)
-        principal.require(role, request.path_params.get("service") or request.query_params.get("service"))
+        if not (self.some_service and principal.role.includes(self.role)):
+            service = request.path_params.get("service") or request.query_params.get("service")
+            principal.require(self.role, service)
         return principal
 
-    return check
+
+def role_of(route: APIRoute) -> str:
+    """Return the role that a route requires, "" when it needs none."""
+    found = (one.call.role for one in route.dependant.dependencies if isinstance(one.call, Requirement))
+    return next(found, "")
 
 
-def _of_any(role: Role) -> Callable[[Request], Principal]:
-    def check(request: Request) -> Principal:
-        principal = who_asks(request)
-        if not principal.role.includes(role):
-            principal.require(role)
-        return principal
-
-    return check
-
-
-Viewer = Annotated[Principal, Depends(_of_service(Role.VIEWER))]
+Viewer = Annotated[Principal, Depends(Requirement(Role.VIEWER))]
 """May look, at the service that the address names or at everything."""
-Operator = Annotated[Principal, Depends(_of_service(Role.OPERATOR))]
+Operator = Annotated[Principal, Depends(Requirement(Role.OPERATOR))]
 """May change what the address names."""
-Admin = Annotated[Principal, Depends(_of_service(Role.ADMIN))]
+Admin = Annotated[Principal, Depends(Requirement(Role.ADMIN))]
 """May give access."""
-AnyViewer = Annotated[Principal, Depends(_of_any(Role.VIEWER))]
+AnyViewer = Annotated[Principal, Depends(Requirement(Role.VIEWER, some_service=True))]
 """May look at some service; the endpoint checks which."""
-AnyOperator = Annotated[Principal, Depends(_of_any(Role.OPERATOR))]
+AnyOperator = Annotated[Principal, Depends(Requirement(Role.OPERATOR, some_service=True))]
 """May change some service; the endpoint checks which."""

@@ -175,7 +175,7 @@ def _answer_flaws(errors: Any) -> Response:
 def _methods(request: Request, routes: Sequence[APIRoute]) -> str:
     """Return all methods of an address; Starlette would name those of the first route alone."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    found = {method for route in routes if route.path_regex.match(path) for method in route.methods}
+    found = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
     return ", ".join(sorted(found))
 
 

@@ -58,7 +58,7 @@ def verify(home: Home = Path(".roost")) -> None:
 
 
 def _row(entry: dict[str, Any]) -> list[str]:
-    from contracts.units import format_fraction
+    from contracts.notation import format_fraction
     from controlplane.cli.rollout_tell import tell_moment
 
     return [

@@ -1,5 +1,7 @@
 """``roost demo``: the main job on embedded defaults, and the model that it is shown with."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +18,11 @@ def run(
         float | None,
         typer.Option(help="Requests per second; by default what keeps a worker of this machine busy half of the time."),
     ] = None,
-    home: Annotated[Path | None, typer.Option(help="Where to keep the run's state; a new folder otherwise.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="A new folder for the run's state; by default .roost/demo, emptied first.")
+    ] = None,
     plain: Annotated[bool, typer.Option(help="Print lines instead of a live view.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up until it is interrupted.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up, pages too; roost down ends it.")] = False,
 ) -> None:
     """Promote good versions, refuse or roll back bad ones, under load; exit status 1 if a rollout ends otherwise."""
     if rate is not None and not 0 < rate <= 200:
@@ -26,6 +30,8 @@ def run(
     from controlplane.demo.run import run_demo
     from controlplane.demo.scenario import DEFAULT_SCENARIO
 
+    # Gateway and workers would outlive a process that is ended without a word.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not run_demo(DEFAULT_SCENARIO, rate=rate, home=home, plain=plain, keep=keep):
         raise typer.Exit(1)
 
@@ -55,18 +61,22 @@ def check(
 
 @app.command()
 def picture(
-    home: Annotated[Path, typer.Option(help="The folder of a demo run that was kept with --home.")],
+    home: Annotated[Path, typer.Option(help="The folder of a demo run: .roost/demo, or that of its --home.")],
     out: Annotated[Path, typer.Option(help="Where to write the SVG.")],
 ) -> None:
-    """Draw the rollback of a kept demo run, from its ledger."""
+    """Draw the first rollback of a demo run, from its ledger."""
     from controlplane.demo.picture import draw_rollout
     from controlplane.settings import Settings
-    from controlplane.store.ledger import FileLedger
+    from controlplane.store.migrate import open_store
+    from controlplane.store.sql_ledger import SqlLedger
 
-    ledger = Settings(home).ledger
-    if not ledger.is_file():
-        raise InvalidInput(f"home: there is no ledger at {ledger}", hint="roost demo run --home FOLDER keeps one")
-    svg = draw_rollout(FileLedger(ledger, code_version=""))
+    if not (home / "roost.db").is_file():
+        raise InvalidInput(f"home: no demo has run in {home}", hint="roost demo run --home FOLDER")
+    database = open_store(Settings(home).database_url)
+    try:
+        svg = draw_rollout(SqlLedger(database, code_version=""))
+    finally:
+        database.close()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(svg, encoding="utf-8")
     typer.echo(f"{out}: {len(svg)} bytes")

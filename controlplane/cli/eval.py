@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -99,6 +99,48 @@ def check(
     else:
         typer.echo(found.reason)
     _exit_with(found.record.finding if found.record else Finding.NO_DATA)
+
+
+@app.command()
+def pairs(
+    one: Reference,
+    other: Reference,
+    *,
+    at_most: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """List the pairs of the newest kept comparison, those first in which OTHER lost most."""
+    from contracts.ids import VersionRef
+    from controlplane.cli.output import print_rows
+    from controlplane.evaluation.comparing import newest_pairs
+    from controlplane.settings import Settings
+
+    found = newest_pairs(Settings(home), (VersionRef.parse(one), VersionRef.parse(other)))
+    scored = ((_loss(*scores), name, pair) for pair in found for name, scores in pair["scores"].items())
+    rows = sorted(scored, key=_first)
+    if as_json:
+        print_json([{**pair, "measure": name} for _, name, pair in rows[:at_most]])
+        return
+    header = ("PROMPT", "SEED", "MEASURE", "ONE", "OTHER", "TEXT")
+    shown = [
+        [pair["prompt_id"], str(pair["seed"]), name, *map(_score, pair["scores"][name]), pair["prompt"]]
+        for _, name, pair in rows[:at_most]
+    ]
+    print_rows(header, shown, shrinks="TEXT", empty="the comparison has no pairs")
+
+
+def _loss(one: float | None, other: float | None) -> float:
+    """Return how much the second side gained; an attempt without a score counts as nothing gained or lost."""
+    return 0.0 if one is None or other is None else other - one
+
+
+def _first(row: tuple[float, str, Any]) -> float:
+    return row[0]
+
+
+def _score(score: float | None) -> str:
+    return "–" if score is None else f"{score:.3g}"
 
 
 @app.command()

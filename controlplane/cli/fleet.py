@@ -30,7 +30,7 @@ def get(session: Session, version: Annotated[str, typer.Argument(help="Only this
 
 
 def _row(replica: dict[str, Any]) -> list[str]:
-    from contracts.units import format_bytes
+    from contracts.notation import format_bytes
 
     glyph = {"ready": "✔", "failed": "✖"}.get(replica["state"], "◌")
     return [

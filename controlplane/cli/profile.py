@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contracts.errors import InvalidInput, Unavailable
-from contracts.units import format_bytes, format_duration, format_fraction, parse_bytes, parse_duration_s
+from contracts.notation import format_bytes, format_duration, format_fraction, parse_bytes, parse_duration_s
 from controlplane.cli.model import HOME, AsJson, Home, Reference, open_catalogue
 from controlplane.cli.output import print_json, print_table
 

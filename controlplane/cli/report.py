@@ -12,9 +12,20 @@ app = typer.Typer(help="Make reports from what was recorded.", no_args_is_help=T
 Home = Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")]
 
 
-@app.callback()
-def root() -> None:
-    """Make reports from what was recorded."""
+@app.command()
+def show(
+    week: Annotated[str, typer.Argument(help="The ISO week, such as 2026-W46; this week otherwise.")] = "",
+    home: Home = Path(".roost"),
+) -> None:
+    """Print one week's report here, as Markdown."""
+    from controlplane.reporting import Wishes, report_week
+    from controlplane.settings import Settings
+    from evaluation.report.markdown import render_markdown
+    from evaluation.report.week import parse_week, week_of
+
+    now_s = SystemClock().now_s()
+    chosen = parse_week(week, now_s) if week else week_of(now_s)
+    typer.echo(render_markdown(report_week(Settings(home), chosen, now_s=now_s, wishes=Wishes())), nl=False)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contracts.errors import NotFound
-from contracts.units import format_duration, format_fraction, parse_duration_s
+from contracts.notation import format_duration, format_fraction, parse_duration_s
 from controlplane.cli import rollout_act, rollout_watch
 from controlplane.cli.output import print_json, print_table
 
@@ -108,14 +108,14 @@ def replay(
     """Decide a recorded rollout again, under the policy of a spec, beside what was decided then."""
     from controlplane.rehearsal.policies import load_policy
     from controlplane.rehearsal.recorded import rerun
+    from controlplane.reporting import open_ledger
     from controlplane.settings import Settings
-    from controlplane.store.ledger import FileLedger
 
-    path = Settings(home).ledger
-    if not path.is_file():
-        raise NotFound(f"there is no ledger at {path}", hint="name the folder with --home")
+    ledger = open_ledger(Settings(home))
+    if ledger is None:
+        raise NotFound(f"there is no ledger in {home}", hint="name the folder with --home")
     _, policy = load_policy(spec)
-    found = rerun(FileLedger(path, code_version=""), rollout_id, policy)
+    found = rerun(ledger, rollout_id, policy)
     if as_json:
         print_json(asdict(found))
         return

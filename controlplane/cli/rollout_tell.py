@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contracts.units import format_duration, format_fraction
+from contracts.notation import format_duration, format_fraction
 
 Document = Mapping[str, Any]
 NOTHING = "–"

@@ -124,6 +124,6 @@ def parse_timeout_s(text: str) -> float | None:
     """Return how long to wait at most; None, for ever, when nothing was said."""
     if not text:
         return None
-    from contracts.units import parse_duration_s
+    from contracts.notation import parse_duration_s
 
     return parse_duration_s(text)

@@ -79,7 +79,7 @@ def _print(session: Session, found: list[dict[str, Any]]) -> None:
 
 
 def _row(slo: dict[str, Any]) -> list[str]:
-    from contracts.units import format_duration, format_fraction
+    from contracts.notation import format_duration, format_fraction
     from controlplane.cli.rollout_tell import NOTHING
 
     rates = {burn["window_s"]: burn["rate"] for burn in slo["burns"] if burn["rate"] is not None}

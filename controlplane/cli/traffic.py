@@ -1,6 +1,5 @@
 """``roost traffic``: load a service as its users would, and tell what they saw."""
 
-import asyncio
 import json
 import signal
 import sys
@@ -40,8 +39,10 @@ def traffic(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Send requests that wait for nobody; latencies count from when each was meant to go. Ctrl-C ends it early."""
+    import asyncio
+
+    from contracts.notation import parse_duration_s
     from contracts.rng import SeededRng
-    from contracts.units import parse_duration_s
 
     duration_s = None if count is not None else parse_duration_s(duration)
     arrivals = {"rate": rate, "pattern": pattern, "period": period, "burst_factor": burst_factor}
@@ -90,6 +91,8 @@ async def _send(
     plan: "TrafficPlan", rng: "Rng", duration_s: float | None, count: int | None
 ) -> tuple["TrafficTotals", float]:
     """Send as planned, until the end or Ctrl-C; return what was seen and how long requests were sent."""
+    import asyncio
+
     from serving.traffic.sending import send_traffic
     from serving.traffic.totals import TrafficTotals
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contracts.errors import InvalidInput
-from contracts.units import parse_duration_s
+from contracts.notation import parse_duration_s
 from controlplane.cli.model import HOME, AsJson, Home, Reference, open_catalogue
 from controlplane.cli.output import print_json
 from controlplane.cli.profile import (

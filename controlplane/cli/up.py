@@ -42,9 +42,10 @@ def up(
 
         start_detached(options, typer.echo)
     else:
-        from controlplane.server.process import run_server
+        from controlplane.server.process import leave, run_server
 
         run_server(options, typer.echo)
+        leave(0)
 
 
 def down(

@@ -7,7 +7,7 @@ from typing import Self
 
 from contracts.errors import Unavailable
 from contracts.ids import CHAMPION, VersionId, VersionRef
-from controlplane.demo.outage import Outage
+from controlplane.demo.outage import StandStill
 from controlplane.demo.play import Player, Trial
 from controlplane.demo.scenario import FASTER, Case, Scenario
 from controlplane.demo.show import Result, Scene, Stage
@@ -73,7 +73,7 @@ class Company:
             self._begin,
             self._stage,
             world.clock,
-            Outage(self._system.settings.fleet / "workers"),
+            StandStill(self._system.settings.fleet / "workers"),
             dress=self._dress,
             unanswered=lambda: self._traffic.totals.bad,
         )

@@ -6,22 +6,22 @@ from pathlib import Path
 from serving.fleet.reports import read_report
 
 
-class Outage:
+class StandStill:
     """Stops and wakes the workers that report to a folder; as with a host that swaps, none of them answers."""
 
     def __init__(self, reports: Path) -> None:
         self._reports = reports
 
-    def begin(self) -> int:
-        """Stop all workers; return how many."""
-        return self._signal(signal.SIGSTOP)
+    def begin(self) -> None:
+        """Stop all workers."""
+        self._signal(signal.SIGSTOP)
 
     def end(self) -> None:
         """Let them go on; does nothing to those that run."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> int:
-        reports = [report for file in self._reports.glob("*.json") if (report := read_report(file)) is not None]
-        for report in reports:
-            report.signal(number)
-        return len(reports)
+    def _signal(self, number: signal.Signals) -> None:
+        for file in self._reports.glob("*.json"):
+            report = read_report(file)
+            if report is not None:
+                report.signal(number)

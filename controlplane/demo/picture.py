@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def draw_rollout(ledger: Ledger, phase: str = "rolled-back") -> str:
-    """Return an SVG of the newest rollout in the ledger that ended in ``phase``.
+    """Return an SVG of the first rollout in the ledger that ended in ``phase``.
 
     Weights are stepped lines, evidence is on a logarithmic axis, and nothing is smoothed: every point is a decision.
 
@@ -34,12 +34,12 @@ def draw_rollout(ledger: Ledger, phase: str = "rolled-back") -> str:
     ended = [entry.rollout_id for entry in ledger.entries() if entry.decision["phase"] == phase]
     if not ended:
         raise NotFound(f"no rollout in the ledger is {phase}", hint="run the demo first: roost demo run --home FOLDER")
-    entries = [entry for entry in ledger.entries(ended[-1]) if entry.decision["phase"] not in {"pending", "warming"}]
+    entries = [entry for entry in ledger.entries(ended[0]) if entry.decision["phase"] not in {"pending", "warming"}]
     start_s, end_s = entries[0].at_s, entries[-1].at_s
     time = _scale(0.0, max(end_s - start_s, 1.0), LEFT, WIDTH - RIGHT)
     decided = next((e for e in entries if e.decision["reason"] == "gate.harm-proven"), entries[-1])
     parts = [
-        f'<text class="title" x="20" y="30">{escape(ended[-1])}: {escape(phase)}</text>',
+        f'<text class="title" x="20" y="30">{escape(ended[0])}: {escape(phase)}</text>',
         *_wrap(str(decided.decision["sentence"]), 52),
         *_share_panel(entries, time, start_s),
         *_evidence_panel(entries, time, start_s),

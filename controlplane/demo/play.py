@@ -9,7 +9,6 @@ from contracts.clock import Clock
 from contracts.errors import NotPermitted
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
-from controlplane.demo.outage import Outage
 from controlplane.demo.record import Record
 from controlplane.demo.scenario import Case
 from controlplane.demo.show import Result, Scene, Stage
@@ -42,6 +41,18 @@ class Trial(Protocol):
         ...
 
 
+class Outage(Protocol):
+    """What hits both versions at once."""
+
+    def begin(self) -> None:
+        """Begin."""
+        ...
+
+    def end(self) -> None:
+        """End; does nothing when there is none."""
+        ...
+
+
 Begin = Callable[[Case, VersionId], Trial]
 """Begins a case's rollout; ``NotPermitted`` when it is refused before any traffic."""
 
@@ -59,9 +70,10 @@ class Player:
         *,
         dress: Callable[[Scene], None],
         unanswered: Callable[[], int],
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._spec, self._begin, self._stage, self._clock, self._outage = spec, begin, stage, clock, outage
-        self._dress, self._unanswered = dress, unanswered
+        self._dress, self._unanswered, self._wait = dress, unanswered, wait
 
     def play(self, case: Case, challenger: VersionId, champion: VersionId) -> Result:
         """Run one rollout to its end."""
@@ -101,14 +113,14 @@ class Player:
                     drill.advance(record)
                 with suppress(NotPermitted):
                     _look_after(trial, record)
-                time.sleep(0.0 if is_over else LOOK_S)
+                self._wait(0.0 if is_over else LOOK_S)
         finally:
             self._outage.end()
 
     def _allowed(self, trial_s: float) -> float:
-        """Return the bad answers that the harm budget allows in a trial so long."""
+        """Return the bad answers that the harm budget allows in a trial so long: so many for each lag begun."""
         policy = self._spec.rollout
-        return policy.harm_budget * max(1.0, trial_s / policy.reaction_lag)
+        return policy.harm_budget * (1 + trial_s // policy.reaction_lag)
 
 
 def _look_after(trial: Trial, record: Record) -> None:

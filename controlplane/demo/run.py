@@ -3,8 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -38,7 +36,7 @@ def run_demo(
     With ``keep`` everything stays up afterwards, in the background.
 
     Raises:
-        InvalidInput: when ``home`` was used before.
+        InvalidInput: when ``home`` was used before, or a database elsewhere is asked for.
         RoostError: when a part doesn't come up.
     """
     begun_s = time.monotonic()
@@ -60,7 +58,13 @@ def run_demo(
 
 
 def _new_home(home: Path | None) -> Path:
-    """Return an empty folder for this run: the one asked for, or that of the last run, whose state goes away."""
+    """Return an empty folder for this run: the one asked for, or that of the last run, whose state goes away.
+
+    Raises:
+        InvalidInput: when the folder was used before, or a database elsewhere is asked for.
+    """
+    if "ROOST_DATABASE_URL" in os.environ:
+        raise InvalidInput("ROOST_DATABASE_URL is set, and a demo has no business there", hint="unset it")
     if home is None:
         shutil.rmtree(LAST_RUN, ignore_errors=True)
         return LAST_RUN

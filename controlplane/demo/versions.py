@@ -1,4 +1,4 @@
-"""The versions of the demo on a running system: registered, built from one another, and looked at before any traffic."""
+"""The versions of the demo on a running system: registered, built from one another, looked at before any traffic."""
 
 import tempfile
 import time

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contracts.errors import NotFound
 from contracts.ids import VersionRef
@@ -85,6 +86,20 @@ def find_precondition(
     one, other = (catalogue.get(reference).digest for reference in references)
     digest = prompts.digest if prompts is not None else None
     return check_precondition(open_comparisons(settings), one, other, prompts_digest=digest)
+
+
+def newest_pairs(settings: Settings, references: tuple[VersionRef, VersionRef]) -> list[dict[str, Any]]:
+    """Return the pairs of the newest kept comparison of these versions' contents.
+
+    Raises:
+        NotFound: when they were not compared.
+    """
+    catalogue, comparisons = open_catalogue(settings), open_comparisons(settings)
+    found = comparisons.find(*(catalogue.get(reference).digest for reference in references))
+    if not found:
+        one, other = references
+        raise NotFound(f"no comparison of {one} and {other} is kept", hint=f"roost eval compare {one} {other}")
+    return comparisons.pairs(found[0].run_id)
 
 
 def open_catalogue(settings: Settings) -> MlflowCatalogue:

@@ -1,8 +1,10 @@
 """Comparisons in MLflow: one run each, with its figures, its page, and tags to find it by."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from contracts.errors import Unavailable
@@ -72,6 +74,21 @@ class MlflowComparisons:
         except MlflowException as error:
             raise Unavailable(f"comparisons can't be read: {error}", hint="is the MLflow store there?") from None
         return [_read_record(run) for run in found]
+
+    def pairs(self, run_id: str) -> list[dict[str, Any]]:
+        """Return all pairs of a kept comparison, as they were written: see ``PairRow``.
+
+        Raises:
+            Unavailable: when MLflow does not answer, or the file is gone.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                text = Path(self._store.client.download_artifacts(run_id, PAIRS, folder)).read_text(encoding="utf-8")
+        except (MlflowException, OSError) as error:
+            raise Unavailable(f"the pairs of {run_id} can't be read: {error}", hint="is the artefact there?") from None
+        return [json.loads(line) for line in text.splitlines()]
 
     def _experiment(self) -> str:
         found = self._store.client.get_experiment_by_name(EXPERIMENT)

@@ -1,19 +1,23 @@
 """The agenda: what is to be brought about, as the stores say it now; read once a tick."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from contracts.errors import RoostError
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
 from controlplane.store.rollouts import StoredRollout
 from controlplane.store.schema import DECISIONS, ROLLOUTS, SERVICES
+from controlplane.store.schema import SERVICE_REVISIONS as REVISIONS
 from controlplane.store.services import Production
 from controlplane.store.wishes import Wish
 from controlplane.stores import Stores
-from rollout.observation import Observation
+
+FEW = 8
+"""More than so many rows are read at once, and not one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class AgendaReader:
         with self._stores.database.read() as connection:
             services = connection.execute(select(*columns, SERVICES.c.champion_since_s)).all()
             living = connection.execute(select(ROLLOUTS.c.id, ROLLOUTS.c.revision).where(~ROLLOUTS.c.ended)).all()
+            if sum((row.name, row.revision) not in self._specs for row in services) > FEW:
+                self._read_specs(connection)
         agenda = Agenda(wishes=self._stores.wishes.open())
         for row in sorted(services, key=lambda row: str(row.name)):
             production = Production(row.name, row.champion, row.previous, row.champion_since_s)
@@ -80,9 +86,8 @@ class AgendaReader:
                 agenda.services[row.name] = Service(self.spec(row.name, row.revision), production)
             except (RoostError, ValueError) as error:
                 agenda.problems[row.name] = f"the spec can't be read: {error}"
-        rows = {row.id: self._row(row.id, row.revision) for row in living}
-        self._rows = rows
-        agenda.rollouts.update({row.service: row for row in rows.values() if not row.ended})
+        self._rows = self._read_rows({row.id: row.revision for row in living})
+        agenda.rollouts.update({row.service: row for row in self._rows.values() if not row.ended})
         return agenda
 
     def spec(self, service: str, revision: int) -> ServiceSpec:
@@ -96,22 +101,38 @@ class AgendaReader:
             known = self._specs[service, revision] = self._stores.services.get(service, revision).spec
         return known
 
-    def last_observation(self, rollout: str) -> Observation | None:
-        """Return what was last written down of a rollout's traffic, None before its first decision."""
-        mine = select(DECISIONS.c.body).where(DECISIONS.c.subject == rollout)
+    def last_flows(self) -> dict[str, tuple[float, float | None]]:
+        """Return the request rate and the newest telemetry's time as last written down, by living rollout."""
+        living = select(ROLLOUTS.c.id).where(~ROLLOUTS.c.ended)
+        last = (
+            select(func.max(DECISIONS.c.sequence)).where(DECISIONS.c.subject.in_(living)).group_by(DECISIONS.c.subject)
+        )
         with self._stores.database.read() as connection:
-            body = connection.execute(mine.order_by(DECISIONS.c.sequence.desc()).limit(1)).scalar()
-        return None if body is None else Observation.from_json(json.dumps(json.loads(body)["observation"]))
+            rows = connection.execute(
+                select(DECISIONS.c.subject, DECISIONS.c.body).where(DECISIONS.c.sequence.in_(last))
+            ).all()
+        seen = {row.subject: json.loads(row.body)["observation"] for row in rows}
+        return {rollout: (told["request_rate"], told["newest_telemetry_s"]) for rollout, told in seen.items()}
 
     def put(self, row: StoredRollout) -> None:
         """Take a row as it was just written."""
         self._rows[row.id] = row
 
     def forget(self) -> None:
-        """Forget all that was read."""
-        self._specs.clear()
+        """Forget all rows; a revision of a spec never changes."""
         self._rows.clear()
 
-    def _row(self, rollout: str, revision: int) -> StoredRollout:
-        known = self._rows.get(rollout)
-        return known if known is not None and known.revision == revision else self._stores.rollouts.get(rollout)
+    def _read_specs(self, connection: Connection) -> None:
+        """Read the newest specs of all services at once."""
+        newest = (REVISIONS.c.service == SERVICES.c.name) & (REVISIONS.c.revision == SERVICES.c.revision)
+        for row in connection.execute(select(REVISIONS).join(SERVICES, newest)):
+            with suppress(ValueError):  # one that can't be read is asked for again by itself, and told of
+                self._specs[row.service, row.revision] = ServiceSpec.model_validate_json(row.document)
+
+    def _read_rows(self, living: dict[str, int]) -> dict[str, StoredRollout]:
+        """Return the living rollouts' rows, read again where somebody wrote them since."""
+        rows = {id_: row for id_, row in self._rows.items() if living.get(id_) == row.revision}
+        missing = living.keys() - rows.keys()
+        if len(missing) > FEW:
+            return {row.id: row for row in self._stores.rollouts.living()}
+        return rows | {id_: self._stores.rollouts.get(id_) for id_ in missing}

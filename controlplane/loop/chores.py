@@ -48,8 +48,8 @@ class Chores:
         self._ended.pop(key, None)
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what runs."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Begin nothing more; what runs is left to end by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _collect(self, key: Hashable) -> Outcome | None:
         future = self._running[key]

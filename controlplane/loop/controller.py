@@ -16,7 +16,7 @@ from contracts.errors import Conflict, RoostError, Unavailable
 from contracts.events import Event
 from contracts.ids import VersionId, VersionRef
 from contracts.wire.counted import Counted, take_new
-from contracts.wire.telemetry import TelemetryReply
+from contracts.wire.telemetry import TelemetryBatch, TelemetryReply
 from controlplane.loop.agenda import Agenda, AgendaReader
 from controlplane.loop.aliases import AliasKeeper, AliasReconciler
 from controlplane.loop.book import GATEWAY, Book, Tick
@@ -26,7 +26,7 @@ from controlplane.loop.hands import Hands
 from controlplane.loop.planning import Planner
 from controlplane.loop.ports import Guard, NoGuard, Sight, Watchers
 from controlplane.loop.snapshot import ServiceView, Snapshot, make_views
-from controlplane.loop.sorting import Sorter
+from controlplane.loop.sorting import Sorter, part_by_service
 from controlplane.loop.trial import Trial, open_trial
 from controlplane.loop.world import World
 from controlplane.store.lease import Leader, Lease
@@ -45,7 +45,8 @@ NO_TELEMETRY = TelemetryReply(batches=())
 class Controller:
     """One contender for the control of all services; it acts only while it leads.
 
-    ``holder`` names it among others. ``tell`` takes each event once it is written; ``executor`` is where slow things
+    ``holder`` names it among others. ``speaks_for`` tells whether a batch is news of a service; every gateway's is
+    where all traffic passes the gateways. ``tell`` takes each event once it is written; ``executor`` is where slow things
     are done, threads of its own by default.
     """
 
@@ -61,11 +62,13 @@ class Controller:
         guard: Guard | None = None,
         warm_up_prompts: Sequence[str] = PROMPTS,
         reconcile_alias: AliasReconciler | None = None,
+        speaks_for: Callable[[TelemetryBatch, str], bool] = lambda batch, service: True,
         executor: Executor | None = None,
         lease_s: float = LEASE_S,
     ) -> None:
         self._world, self._stores, self._tell, self._watchers = world, stores, tell, watchers
         self._guard: Guard = guard or NoGuard()
+        self._speaks_for = speaks_for
         self._prompts = tuple(warm_up_prompts)
         self._leader = Leader(stores.leases, LEASE, holder, length_s=lease_s, clock=world.clock)
         self._lease: Lease | None = None
@@ -74,6 +77,7 @@ class Controller:
         self._reader, self._sorter = AgendaReader(stores), Sorter(scorers)
         self._book = Book(stores, self._guard)
         self._trials: dict[str, Trial] = {}
+        self._past: dict[str, tuple[float, float | None]] = {}
         self._counted: Counted = {}
         self._hands: Hands | None = None
         self._views: dict[str, ServiceView] = {}
@@ -140,7 +144,7 @@ class Controller:
         decider = Decider(
             agenda, trials, hands, seen, sorter=self._sorter, kept={name: one.keep for name, one in orders.items()}
         )
-        pages = decider.decide(reply, sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
+        pages = decider.decide(sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
         after = trials | {
             page.trial.spec.service: page.trial.after(page.decision, fence=lease.fence, is_over=page.is_over)
             for page in pages
@@ -169,6 +173,7 @@ class Controller:
         self._sorter.forget()
         self._aliases.forget()
         self._trials.clear()
+        self._past = self._reader.last_flows()
         self._guard.reload()
         if self._watchers is not None:
             self._watchers.reload()
@@ -195,8 +200,8 @@ class Controller:
                 problems[name] = f"rollout {row.id} can't be gone on with: {error}"
                 continue
             trials[name] = known
-            if not self._sorter.knows(name):
-                self._sorter.recall(name, self._reader.last_observation(row.id))
+            if row.id in self._past:
+                self._sorter.recall(name, *self._past.pop(row.id))
         return trials, problems
 
     def _fetch(self) -> tuple[TelemetryReply, Counted]:
@@ -210,12 +215,13 @@ class Controller:
         self, agenda: Agenda, trials: Mapping[str, Trial], reply: TelemetryReply, at_s: float
     ) -> dict[str, Sight]:
         sights = {}
+        parts = part_by_service(reply, agenda.services, self._speaks_for)
         for name, service in agenda.services.items():
             trial = trials.get(name)
             spec = trial.spec if trial is not None else service.spec
-            judged = self._sorter.judge(spec, reply)
+            judged = self._sorter.judge(spec, parts[name])
             state = trial.state if trial is not None else None
-            sights[name] = Sight(spec, service.production, state, reply.batches, judged, at_s)
+            sights[name] = Sight(spec, service.production, state, parts[name].batches, judged, at_s)
         return sights
 
     def _is_refused(self, service: str, version: VersionId) -> bool:

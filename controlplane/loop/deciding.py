@@ -1,11 +1,11 @@
 """Deciding: what is seen of each living rollout, put together and decided on, all at once."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from contracts.errors import InvalidInput, RoostError
 from contracts.events import Event
 from contracts.ids import VersionId
-from contracts.wire.telemetry import TelemetryReply
 from controlplane.loop.agenda import Agenda
 from controlplane.loop.book import Page
 from controlplane.loop.hands import Hands
@@ -39,13 +39,13 @@ class Decider:
     ) -> None:
         self._agenda, self._trials, self._hands, self._seen, self._sorter = agenda, trials, hands, seen, sorter
         self._kept = kept
+        self._needs = Counter(version for name in agenda.services for version in self._needed(name))
         self.problems: dict[str, str] = {}
         self.waiting: set[VersionId] = set()
         self.told: list[Event] = []
 
     def decide(
         self,
-        reply: TelemetryReply,
         sights: Mapping[str, Sight],
         asked: Mapping[str, tuple[ManualAction, ...]],
     ) -> list[Page]:
@@ -57,7 +57,7 @@ class Decider:
         for name, trial in self._trials.items():
             wishes = tuple(self._agenda.wishes.get(trial.row.id, ()))
             manual = (*(wish.action for wish in wishes), *asked.get(name, ()))
-            observation = self._observe(trial, reply, sights[name], manual)
+            observation = self._observe(trial, sights[name], manual)
             try:
                 check_inputs(trial.policy, trial.state, observation)
             except InvalidInput as error:
@@ -70,11 +70,9 @@ class Decider:
             for (trial, seen, wishes), decision in zip(drafts, decisions, strict=True)
         ]
 
-    def _observe(
-        self, trial: Trial, reply: TelemetryReply, sight: Sight, manual: tuple[ManualAction, ...]
-    ) -> Observation:
+    def _observe(self, trial: Trial, sight: Sight, manual: tuple[ManualAction, ...]) -> Observation:
         service, hands = trial.spec.service, self._hands
-        evidence, flow = self._sorter.arrange(trial, reply, sight.judged), self._sorter.flow(service)
+        evidence, flow = self._sorter.arrange(trial, sight.batches, sight.judged), self._sorter.flow(service)
         ready, failed = hands.ready(trial, self._seen)
         failed += self._failures(trial)
         weight, mirror = hands.applied(trial)
@@ -91,7 +89,8 @@ class Decider:
             weight_applied=weight,
             mirror_applied=mirror,
             alias_moved=self._is_crowned(trial),
-            retired=leaving is not None and hands.is_gone(leaving, service, self._seen, self._elsewhere(service)),
+            retired=leaving is not None
+            and hands.is_gone(leaving, service, self._seen, stays=self._is_needed_elsewhere(leaving, service)),
             failed=tuple(failed),
             manual=manual,
         )
@@ -111,8 +110,7 @@ class Decider:
     def _starting(self, trial: Trial) -> list[FailedEffect]:
         """Return why a challenger isn't placed: it is, once its bytes are verified and there is room for it."""
         version, service = trial.challenger, trial.spec.service
-        others = {one for name in self._agenda.services for one in self._needed(name)}
-        room = self._hands.headroom(trial, others)
+        room = self._hands.headroom(trial, self._needs)
         if isinstance(room, Headroom) and room.fits is not False:
             return []
         self.waiting.add(version)
@@ -123,7 +121,8 @@ class Decider:
             return [self._hands.failed(ActionKind.WARM, room)]
         self.problems[service] = room.sentence
         code, subject, since_s = "rollout.waits-for-memory", f"rollout/{trial.row.id}", trial.state.phase_since_s
-        self.told.append(Event(code=code, at_s=since_s, subject=subject, message=room.sentence))
+        told = {"service": service, "challenger": trial.state.challenger}
+        self.told.append(Event(code=code, at_s=since_s, subject=subject, message=room.sentence, data=told))
         return [FailedEffect(ActionKind.WARM, room.sentence, permanent=not room.ever)]
 
     def _is_crowned(self, trial: Trial) -> bool:
@@ -135,10 +134,10 @@ class Decider:
             return True
         return self._hands.alias(trial.challenger.model).target == trial.challenger
 
-    def _elsewhere(self, service: str) -> set[VersionId]:
-        """Return the versions that other services need, and those that stay warm beside this one's champion."""
-        others = {one for name in self._agenda.services if name != service for one in self._needed(name)}
-        return others | self._kept.get(service, frozenset())
+    def _is_needed_elsewhere(self, version: VersionId, service: str) -> bool:
+        """Tell whether another service needs a version, or it stays warm beside this one's champion."""
+        others = self._needs[version] - (version in self._needed(service))
+        return others > 0 or version in self._kept.get(service, frozenset())
 
     def _needed(self, service: str) -> set[VersionId]:
         champion = self._agenda.services[service].champion

@@ -65,11 +65,11 @@ class Hands:
         routes = self.routing.in_force(trial.spec.service)
         return (1.0 if routes is not None and routes.champion == trial.challenger else 0.0), 0.0
 
-    def is_gone(self, version: VersionId, service: str, seen: FleetState, elsewhere: Iterable[VersionId]) -> bool:
-        """Tell whether a service has let go of a version: no route leads to it, and nobody keeps it running for it."""
+    def is_gone(self, version: VersionId, service: str, seen: FleetState, *, stays: bool) -> bool:
+        """Tell whether a service has let go of a version: no route leads to it, and it is stopped unless it stays."""
         routes = self.routing.in_force(service)
         routed = routes is not None and str(version) in routes.endpoints
-        return self._knows_table and not routed and (seen.placement(version) is None or version in set(elsewhere))
+        return self._knows_table and not routed and (stays or seen.placement(version) is None)
 
     def ready(self, trial: Trial, seen: FleetState) -> tuple[bool, list[FailedEffect]]:
         """Tell whether the challenger may get traffic, and what keeps it from that."""

@@ -11,6 +11,8 @@ from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
 from controlplane.loop.ports import DataPlane
 from serving.fleet.port import Fleet, FleetState
 
+Endpoints = dict[VersionId, tuple[Endpoint, ...]]
+
 
 @dataclass(frozen=True)
 class DesiredTraffic:
@@ -35,7 +37,8 @@ class RoutingDesk:
         self._held: frozenset[str] = frozenset()
         self._of_others = False
         self.revision = 0
-        self._last_endpoints: dict[VersionId, tuple[Endpoint, ...]] = {}
+        self._last_endpoints: Endpoints = {}
+        self._made: dict[str, tuple[DesiredTraffic, Endpoints, ServiceRoutes]] = {}
 
     def adopt(self, table: RoutingTable | None) -> None:
         """Take the table that the gateways follow, whoever wrote it, as what is in force.
@@ -108,8 +111,6 @@ class RoutingDesk:
     def _routes(self, desired: DesiredTraffic, seen: FleetState) -> ServiceRoutes | None:
         """Return a service's routes: those in force while a version that is to have traffic was never seen ready."""
         spec, split = desired.spec, desired.split
-        objectives = spec.objectives()
-        samples = [slo.sample for slo in objectives.values() if isinstance(slo, ScoreSlo)]
         endpoints = {
             version: self._endpoints(spec, version, seen)
             for version in [desired.champion] + ([split.challenger] if split is not None else [])
@@ -117,23 +118,10 @@ class RoutingDesk:
         needed = [desired.champion] + ([split.challenger] if split is not None and split.weight > 0 else [])
         if not all(endpoints[version] for version in needed):
             return self._in_force.get(spec.service)
-        return ServiceRoutes(
-            service=spec.service,
-            champion=desired.champion,
-            split=split,
-            sticky=spec.sticky,
-            lanes=spec.lanes,
-            route=spec.route,
-            fallback=spec.fallback,
-            limits=spec.limits,
-            cache=spec.cache,
-            intake=spec.intake,
-            post_checks=spec.post_checks,
-            force=spec.force,
-            endpoints={str(version): found for version, found in endpoints.items()},
-            score_sample=max(samples, default=0.0),
-            latency_thresholds_s={n: s.threshold for n, s in objectives.items() if isinstance(s, LatencySlo)},
-        )
+        made = self._made.get(spec.service)
+        if made is None or made[0].spec is not spec or made[0] != desired or made[1] != endpoints:
+            made = self._made[spec.service] = desired, endpoints, _make_routes(desired, endpoints)
+        return made[2]
 
     def _endpoints(self, spec: ServiceSpec, version: VersionId, seen: FleetState) -> tuple[Endpoint, ...]:
         """Return a version's endpoints; when all have gone, the last known: their failures are counted, not hidden."""
@@ -143,3 +131,25 @@ class RoutingDesk:
             return found
         most = max(lane.max_concurrency for lane in spec.lanes.values())
         return tuple(endpoint.model_copy(update={"max_concurrency": most}) for endpoint in found)
+
+
+def _make_routes(desired: DesiredTraffic, endpoints: Endpoints) -> ServiceRoutes:
+    spec, objectives = desired.spec, desired.spec.objectives()
+    samples = [slo.sample for slo in objectives.values() if isinstance(slo, ScoreSlo)]
+    return ServiceRoutes(
+        service=spec.service,
+        champion=desired.champion,
+        split=desired.split,
+        sticky=spec.sticky,
+        lanes=spec.lanes,
+        route=spec.route,
+        fallback=spec.fallback,
+        limits=spec.limits,
+        cache=spec.cache,
+        intake=spec.intake,
+        post_checks=spec.post_checks,
+        force=spec.force,
+        endpoints={str(version): found for version, found in endpoints.items()},
+        score_sample=max(samples, default=0.0),
+        latency_thresholds_s={n: s.threshold for n, s in objectives.items() if isinstance(s, LatencySlo)},
+    )

@@ -1,15 +1,18 @@
 """Sorting: one pull of telemetry, for all services, by service and rollout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import ScoreSlo
-from contracts.wire.telemetry import SampledOutput, TelemetryReply
+from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply
 from controlplane.loop.evidence import Evidence, EvidenceDesk, Flow, Judged
 from controlplane.loop.trial import Trial
 from evaluation.scorers.port import Score, Scorer
-from rollout.observation import Observation
+
+KINDS = ("attempts", "requests", "exposures", "refusals", "signals", "feedback")
+"""What a batch holds rows of, each row of one service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,10 @@ class Sorter:
         self._flows.clear()
         self._desks.clear()
 
-    def knows(self, service: str) -> bool:
-        """Tell whether a service's traffic was seen before."""
-        return service in self._flows
-
-    def recall(self, service: str, last: Observation | None) -> None:
+    def recall(self, service: str, request_rate: float, newest_s: float | None) -> None:
         """Go on from what was last written down of a service's traffic."""
-        rate, newest_s = (last.request_rate, last.newest_telemetry_s) if last is not None else (0.0, None)
-        self._flows[service] = Flow(rate, newest_s)
+        self._flows[service] = Flow(request_rate, newest_s)
+        self._desks.pop(service, None)
 
     def flow(self, service: str) -> Flow:
         """Return a service's flow of traffic."""
@@ -59,13 +58,41 @@ class Sorter:
             known = self._desks[spec.service] = spec, EvidenceDesk(spec, scorers, self.flow(spec.service))
         return known[1]
 
-    def judge(self, spec: ServiceSpec, reply: TelemetryReply) -> list[Judged]:
+    def judge(self, spec: ServiceSpec, part: TelemetryReply) -> list[Judged]:
         """Count a service's part of one pull, and judge its sampled outputs."""
-        self.flow(spec.service).note(spec.service, reply.batches)
-        return self.desk(spec).judge(reply.samples)
+        self.flow(spec.service).note(spec.service, part.batches)
+        return self.desk(spec).judge(part.samples)
 
-    def arrange(self, trial: Trial, reply: TelemetryReply, judged: Sequence[Judged]) -> Evidence:
-        """Return what a pull says about a rollout's two arms."""
+    def arrange(self, trial: Trial, batches: Sequence[TelemetryBatch], judged: Sequence[Judged]) -> Evidence:
+        """Return what a service's part of a pull says about a rollout's two arms."""
         return self.desk(trial.spec).arrange(
-            reply.batches, judged, trial.row.id, trial.champion, trial.challenger, since_s=trial.row.created_s
+            batches, judged, trial.row.id, trial.champion, trial.challenger, since_s=trial.row.created_s
         )
+
+
+def part_by_service(
+    reply: TelemetryReply, services: Collection[str], speaks_for: Callable[[TelemetryBatch, str], bool]
+) -> dict[str, TelemetryReply]:
+    """Return each service's own part of a pull: all batches that speak for it, with its rows alone."""
+    batches: dict[str, list[TelemetryBatch]] = {service: [] for service in services}
+    for batch in reply.batches:
+        rows: dict[str, dict[str, list[Any]]] = {}
+        for kind in KINDS:
+            for row in getattr(batch, kind):
+                rows.setdefault(row.service, {}).setdefault(kind, []).append(row)
+        bare = {name: getattr(batch, name) for name in TelemetryBatch.model_fields if name not in KINDS}
+        for service in services:
+            if speaks_for(batch, service):
+                mine = rows.get(service, {})
+                # The rows were validated as part of the whole.
+                part = TelemetryBatch.model_construct(**bare, **{kind: tuple(mine.get(kind, ())) for kind in KINDS})
+                batches[service].append(part)
+    samples: dict[str, list[SampledOutput]] = {}
+    for sample in reply.samples:
+        samples.setdefault(sample.service, []).append(sample)
+    return {
+        service: TelemetryReply(boot=reply.boot, batches=()).model_copy(
+            update={"batches": tuple(batches[service]), "samples": tuple(samples.get(service, ()))}
+        )
+        for service in services
+    }

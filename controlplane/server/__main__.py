@@ -4,7 +4,7 @@ import sys
 
 from contracts.errors import RoostError
 from controlplane.server.options import ServerOptions
-from controlplane.server.process import run_server
+from controlplane.server.process import leave, run_server
 
 
 def main() -> None:
@@ -13,7 +13,8 @@ def main() -> None:
         run_server(ServerOptions.model_validate_json(sys.argv[1]), lambda line: None)
     except RoostError as error:
         print(f"{error.message} ({error.hint})  [{error.code}]", file=sys.stderr)  # noqa: T201 - for who started it
-        sys.exit(error.exit_status)
+        leave(error.exit_status)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 
@@ -19,6 +19,7 @@ from contracts.events import Event
 from controlplane.api.access import load_access
 from controlplane.api.app import make_api
 from controlplane.api.context import ApiContext, Shelf
+from controlplane.evaluation.comparing import open_comparisons
 from controlplane.guard.budgets import RecordedBudgets
 from controlplane.guard.freezing import Freezing
 from controlplane.guard.guard import make_guard
@@ -42,10 +43,13 @@ from controlplane.web.protection import LOOPBACK
 from controlplane.web.sources.home import Home
 from controlplane.web.views.slos import SloView, view_slos
 from controlplane.wiring import embedded_system
+from registry.catalogue import VersionRecord
 
 LOG = logging.getLogger("roost.server")
 JOBS_AT_ONCE = 2
 SEND_EVERY_S = 1.0
+LOOK_EVERY_S = 0.25
+"""Four times as often as the loop ticks."""
 NOTIFY_FILE = "notify.yaml"
 
 
@@ -60,6 +64,7 @@ class Plane:
     app: Starlette
     gateway_url: str
     sender: Sender
+    gauges: "Gauges"
     crew: Crew = field(default_factory=Crew)
 
     def start(self, on_failure: Callable[[], None]) -> None:
@@ -69,6 +74,7 @@ class Plane:
         for number in range(JOBS_AT_ONCE):
             self.crew.start(f"jobs-{number}", partial(self._work, number))
         self.crew.start("sender", self._send)
+        self.crew.start("gauges", self.gauges.follow)
 
     def _work(self, number: int, stop: threading.Event) -> None:
         schedules = Schedules(self.stores.jobs)
@@ -117,13 +123,15 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
             access=access,
             leads=lambda: controller.leads,
             freeze=freezings[0],
+            find_comparisons=partial(_find_comparisons, settings),
         )
         hosts = (*LOOPBACK, *access.hosts)
         api = make_api(context)
-        app = join_apps(make_app(home, api=api, hosts=hosts), api, Gauges(controller, stores, home).render, hosts)
+        gauges = Gauges(controller, stores, home)
+        app = join_apps(make_app(home, api=api, hosts=hosts), api, gauges.render, hosts)
         home.workers.observe = system.world.fleet.observe
         sender = Sender(stores.outbox, notify, settings.home, clock)
-        yield Plane(settings, stores, controller, home, app, system.gateway_url, sender)
+        yield Plane(settings, stores, controller, home, app, system.gateway_url, sender, gauges)
 
 
 class Gauges:
@@ -140,8 +148,22 @@ class Gauges:
         self._slos = tuple(known.rows) if known is not None else ()
         return await asyncio.to_thread(self._metrics.render)
 
+    def follow(self, stop: threading.Event) -> None:
+        """Note how long each tick of the control loop took."""
+        seen = 0
+        while not stop.wait(LOOK_EVERY_S):
+            now = self._controller.snapshot()
+            if now.ticks != seen:
+                seen = now.ticks
+                self._metrics.observe_tick(now.tick_s)
+
     def _take(self) -> ControlSnapshot:
         return take_snapshot(self._controller, self._stores, self._slos)
+
+
+def _find_comparisons(settings: Settings, one: VersionRecord, other: VersionRecord) -> list[dict[str, Any]]:
+    """Return the kept comparisons of two versions' contents, as documents."""
+    return [asdict(record) for record in open_comparisons(settings).find(one.digest, other.digest)]
 
 
 def _log_event(event: Event) -> None:

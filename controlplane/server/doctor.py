@@ -29,6 +29,7 @@ from controlplane.store.database import SQLITE, Database
 from controlplane.store.migrate import schema_version
 from controlplane.store.schema import HEAD
 from controlplane.store.sql_ledger import SqlLedger
+from controlplane.telemetry_sources.settings import load_telemetry
 
 LEAST_BYTES, FEW_BYTES = 200 << 20, 2 << 30
 MOST_SKEW_S = 2.0
@@ -127,7 +128,8 @@ def _look_at_settings(settings: Settings) -> Iterator[Finding]:
     """Read the home's YAML files as a start would."""
     load_access(settings.home)
     load_notify(settings.home / "notify.yaml")
-    names = [name for name in ("access.yaml", "notify.yaml") if (settings.home / name).exists()]
+    load_telemetry(settings.home / "telemetry.yaml")
+    names = [name for name in ("access.yaml", "notify.yaml", "telemetry.yaml") if (settings.home / name).exists()]
     yield Finding("settings", State.WELL, ", ".join(names) or "the defaults")
 
 

@@ -1,6 +1,7 @@
 """The process: system, controller, jobs and server, started in order and ended in the opposite one."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -63,6 +65,14 @@ def run_server(options: ServerOptions, tell: Callable[[str], None]) -> None:
         LOG.info("ending", extra={"data": {"keeps_serving": leaving.is_set()}})
         if plane.crew.failed:
             raise Unavailable("a part of the control plane failed", hint=f"read {settings.logs / 'server.log'}")
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now: a warm-up prompt that a slow worker still draws keeps nobody waiting."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 class PlaneServer(uvicorn.Server):

@@ -1,5 +1,7 @@
 """Three dashboards: is it good (executive), what is going on (on call), and why (debug)."""
 
+from collections.abc import Sequence
+
 from controlplane.slo_export.panels import Json, Panel, Query, make_dashboard
 from controlplane.slo_export.rules import BUDGET_LEFT, WINDOWS_S, ratio_name
 from rollout.burn import RULES
@@ -9,6 +11,7 @@ LIVE = '{service=~"$service",traffic!="mirror"}'
 BAD_REQUESTS = 'roost_gateway_requests_total{service=~"$service",outcome!~"good|cancelled"}'
 ALL_REQUESTS = 'roost_gateway_requests_total{service=~"$service",outcome!="cancelled"}'
 REQUESTED = "roost_gateway_requests_total"
+BY_OBJECTIVE = "{{service}} {{objective}}"
 BUDGET_STEPS = [(0.0, "orange"), (0.25, "green")]
 
 
@@ -18,39 +21,36 @@ def make_dashboards() -> dict[str, Json]:
 
 
 def _executive() -> Json:
+    left = [Query(f"min by (service, objective) ({BUDGET_LEFT}{SERVICE})", BY_OBJECTIVE)]
+    asked = f"sum(increase({ALL_REQUESTS}[$__range]))"
+    failed = f"(sum(increase({BAD_REQUESTS}[$__range])) or vector(0))"
     panels = [
         Panel(
             "Error budget left",
-            [Query(f"min by (service, objective) ({BUDGET_LEFT}{SERVICE})", "{{service}} {{objective}}")],
+            left,
             unit="percentunit",
             kind="bargauge",
             steps=BUDGET_STEPS,
             base="red",
             about="Share of the bad events that the objective allows over its window; below zero it is overspent.",
         ),
-        Panel(
-            "Requests answered",
-            [Query(f"1 - sum(increase({BAD_REQUESTS}[$__range])) / sum(increase({ALL_REQUESTS}[$__range]))")],
-            unit="percentunit",
-            kind="stat",
-            wide=6,
-        ),
-        Panel("Requests", [Query(f"sum(increase({ALL_REQUESTS}[$__range]))")], kind="stat", wide=6),
+        Panel("Requests answered", [Query(f"1 - {failed} / {asked}")], unit="percentunit", kind="stat", wide=6),
+        Panel("Requests", [Query(asked)], kind="stat", wide=6),
         Panel(
             "Rollouts by how they ended",
             [Query('max by (phase) (roost_rollouts{phase=~"promoted|rolled-back|aborted|failed"})', "{{phase}}")],
             kind="bargauge",
         ),
         Panel(
-            "Mean scores of outputs",
-            [Query(f"max by (service, objective) (roost_slo_indicator{SERVICE})", "{{service}} {{objective}}")],
+            "Indicators",
+            [Query(f"max by (service, objective) (roost_slo_indicator{SERVICE})", BY_OBJECTIVE)],
             unit="percentunit",
             kind="bargauge",
-            about="The indicator of every objective as the control plane sees it: a share of good events or a mean.",
+            about="What each objective is about: a share of good events, or a mean score.",
         ),
         Panel(
             "Error budget left over time",
-            [Query(f"min by (service, objective) ({BUDGET_LEFT}{SERVICE})", "{{service}} {{objective}}")],
+            left,
             unit="percentunit",
             wide=24,
         ),
@@ -70,8 +70,8 @@ def _on_call() -> Json:
         ),
         *(
             Panel(
-                f"Burn over {ratio_name(window_s).removeprefix('service_objective:roost_bad:ratio_rate')}",
-                [Query(f"{ratio_name(window_s)}{SERVICE}", "{{service}} {{objective}}")],
+                f"Bad events over {ratio_name(window_s).removeprefix('service_objective:roost_bad:ratio_rate')}",
+                [Query(f"{ratio_name(window_s)}{SERVICE}", BY_OBJECTIVE)],
                 unit="percentunit",
                 wide=12,
                 high=6,
@@ -79,6 +79,15 @@ def _on_call() -> Json:
             )
             for window_s in WINDOWS_S[:4]
         ),
+        *_rollouts_now(),
+        *_control_plane(),
+    ]
+    return make_dashboard("Roost: on call", panels, services=REQUESTED)
+
+
+def _rollouts_now() -> list[Panel]:
+    """Return where rollouts stand, and how near they are to a proof."""
+    return [
         Panel(
             "Rollouts",
             [
@@ -99,30 +108,25 @@ def _on_call() -> Json:
             wide=12,
             high=6,
         ),
-        Panel(
-            "Evidence of harm, as a share of what proves it",
-            [
-                Query(
-                    f"max by (service, gate) (roost_gate_log_evidence{SERVICE} / "
-                    f"roost_gate_log_evidence_needed{SERVICE})",
-                    "{{service}} {{gate}}",
-                )
-            ],
-            unit="percentunit",
-            steps=[(1.0, "red")],
-            about="Logarithms of e-values: at 100 % harm is proven and the rollout goes back.",
-        ),
-        Panel(
-            "Evidence of safety, as a share of what proves it",
-            [
-                Query(
-                    f"max by (service, gate) (roost_gate_log_safe_evidence{SERVICE} / "
-                    f"roost_gate_log_safe_evidence_needed{SERVICE})",
-                    "{{service}} {{gate}}",
-                )
-            ],
-            unit="percentunit",
-        ),
+        _proof("harm", "roost_gate_log_evidence", steps=[(1.0, "red")]),
+        _proof("safety", "roost_gate_log_safe_evidence"),
+    ]
+
+
+def _proof(of_what: str, name: str, steps: Sequence[tuple[float, str]] = ()) -> Panel:
+    share = f"max by (service, gate) ({name}{SERVICE} / {name}_needed{SERVICE})"
+    return Panel(
+        f"Evidence of {of_what}, as a share of what proves it",
+        [Query(share, "{{service}} {{gate}}")],
+        unit="percentunit",
+        steps=steps,
+        about=f"Logarithms of e-values: at 100 % {of_what} is proven.",
+    )
+
+
+def _control_plane() -> list[Panel]:
+    """Return whether the control plane itself does its work."""
+    return [
         Panel("Leaders", [Query("sum(roost_leader)")], kind="stat", wide=4, high=5),
         Panel(
             "Oldest decision",
@@ -144,7 +148,6 @@ def _on_call() -> Json:
             steps=[(1.0, "orange")],
         ),
     ]
-    return make_dashboard("Roost: on call", panels, services=REQUESTED)
 
 
 def _limits() -> list[tuple[str, float]]:
@@ -152,11 +155,17 @@ def _limits() -> list[tuple[str, float]]:
 
 
 def _debug() -> Json:
-    attempts, ticks = "roost_gateway_attempts_total", "roost_tick_duration_seconds_bucket"
-    panels = [
+    panels = [*_traffic(), *_inside()]
+    return make_dashboard("Roost: debug", panels, services=REQUESTED, since="now-1h")
+
+
+def _traffic() -> list[Panel]:
+    """Return what versions did with what they were sent."""
+    attempts, slow = f"roost_gateway_attempts_total{LIVE}", f"roost_gateway_slow_attempts_total{LIVE}"
+    return [
         Panel(
             "Attempts by version and outcome",
-            [Query(f"sum by (version, outcome) (rate({attempts}{LIVE}[$__rate_interval]))", "{{version}} {{outcome}}")],
+            [Query(f"sum by (version, outcome) (rate({attempts}[$__rate_interval]))", "{{version}} {{outcome}}")],
             unit="reqps",
         ),
         Panel(
@@ -167,19 +176,10 @@ def _debug() -> Json:
         ),
         Panel(
             "Slow attempts by objective",
-            [
-                Query(
-                    f"sum by (version, objective) (rate(roost_gateway_slow_attempts_total{LIVE}[$__rate_interval]))",
-                    "{{version}} {{objective}}",
-                )
-            ],
+            [Query(f"sum by (version, objective) (rate({slow}[$__rate_interval]))", "{{version}} {{objective}}")],
             unit="reqps",
         ),
-        Panel(
-            "Wait for a replica that 95 % keep to",
-            [Query(_quantile("roost_gateway_queue_seconds"), "{{version}}")],
-            unit="s",
-        ),
+        Panel("Wait that 95 % keep to", [Query(_quantile("roost_gateway_queue_seconds"), "{{version}}")], unit="s"),
         Panel(
             "On replicas and in the queue",
             [
@@ -197,6 +197,13 @@ def _debug() -> Json:
             ],
             unit="reqps",
         ),
+    ]
+
+
+def _inside() -> list[Panel]:
+    """Return what gates, gateways and the control loop are busy with."""
+    ticks = "roost_tick_duration_seconds_bucket"
+    return [
         Panel(
             "What gates measure, and their limits",
             [
@@ -225,7 +232,6 @@ def _debug() -> Json:
         ),
         Panel("Jobs", [Query("max by (state) (roost_jobs)", "{{state}}")]),
     ]
-    return make_dashboard("Roost: debug", panels, services=REQUESTED, since="now-1h")
 
 
 def _quantile(histogram: str) -> str:

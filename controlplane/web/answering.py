@@ -1,5 +1,6 @@
 """Answers of the pages: a page for a person, an error with its remedy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -32,9 +33,11 @@ class Answering:
             answer.headers["cache-control"] = "no-store"  # it may tell what this person alone may do
         return answer
 
-    def plain(self, name: str, title: str, context: dict[str, object], request: Request, status: int = 200) -> Response:
+    def plain(
+        self, name: str, title: str, context: Mapping[str, object], request: Request, status: int = 200
+    ) -> Response:
         """Return a page that is not kept live."""
-        page = Page(name, title, context, self.home.feed.chronicle.sequence, is_live=False)
+        page = Page(name, title, dict(context), self.home.feed.chronicle.sequence, is_live=False)
         return self.page(page, request, status)
 
     def error(self, request: Request, error: Exception) -> Response:

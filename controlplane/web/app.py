@@ -68,11 +68,12 @@ def make_app(home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = L
         add_actions(actions, answering, counter)
         app.include_router(actions)
     _add_pages(app, answering)
+    _add_errors(app, answering)
     return app
 
 
 def _add_pages(app: FastAPI, answering: Answering) -> None:
-    """Add the pages, their streams, and how errors are told."""
+    """Add the pages and their streams."""
     home, counter = answering.home, answering.counter
     pages, desk = Pages(home, acts=counter is not None), LiveDesk(home)
 
@@ -103,6 +104,10 @@ def _add_pages(app: FastAPI, answering: Answering) -> None:
         if counter is not None and page.is_live:
             page = replace(page, context={**page.context, **await tell_person(counter, request, page)})
         return answering.page(page, request)
+
+
+def _add_errors(app: FastAPI, answering: Answering) -> None:
+    """Add how errors are told."""
 
     @app.exception_handler(RoostError)
     async def tell(request: Request, error: Exception) -> Response:

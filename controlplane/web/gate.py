@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contracts.errors import Unavailable
 from controlplane.web.counter import NOBODY, Counter, Person
 
-OPEN = ("/static/", "/login", "/logout")
+STATIC = "/static/"
+OPEN = frozenset({"/login", "/logout"})
 STREAM = "/live"
 
 
@@ -27,12 +28,12 @@ class Gate:
         request = Request(scope)
         path = request.url.path
         try:
-            person = await self._counter.identify(request) if not path.startswith("/static/") else NOBODY
+            person = await self._counter.identify(request) if not path.startswith(STATIC) else NOBODY
         except Unavailable as error:
             answer = PlainTextResponse(f"{error.message}\n{error.hint}\n", status_code=503)
             await answer(scope, receive, send)
             return
-        if person is None and not path.startswith(OPEN):
+        if person is None and path not in OPEN:
             await self._refuse(request)(scope, receive, send)
             return
         scope.setdefault("state", {})["person"] = person or NOBODY

@@ -124,14 +124,18 @@ class SafetyPages:
         if verb not in {"freeze", "kill"} or not found.is_done:
             raise NotFound(found.problem or f"{verb!r} can't be asked of a service", hint="the fleet shows what can be")
         story = self._answering.home.feed.chronicle.stories.get(found.document["rollout"] or "")
-        common = {"subject": service, "back": "/", "action": f"/services/{quote(service, safe='')}/{verb}"}
+        action = f"/services/{quote(service, safe='')}/{verb}"
         why = why_not_acting(person_of(request))
         if verb == "freeze":
             command = f"roost service freeze {service} --reason '…'"
-            return Ask("Freeze", **common, effect=_tell_freeze(service, story), why_not=why, command=command)
+            return Ask(
+                "Freeze", service, "/", action, effect=_tell_freeze(service, story), why_not=why, command=command
+            )
         return Ask(
             "Stop a version of",
-            **common,
+            service,
+            "/",
+            action,
             why_not=why,
             question="Which version: it gets no traffic from the next step on",
             choices=_versions(found.document, story),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Protocol, Self
 
 from pydantic import Field, model_validator
@@ -74,11 +75,11 @@ class FleetState:
 
     def placement(self, version: VersionId) -> Placement | None:
         """Return how a version is placed, None when it isn't."""
-        return next((placed for placed in self.placements if placed.spec.version == version), None)
+        return self._placed.get(version)
 
     def endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
         """Return where a version's ready replicas listen; those being drained are not among them."""
-        ready = (r for r in self.replicas if r.version == version and r.state is ReplicaState.READY)
+        ready = (r for r in self._running.get(version, ()) if r.state is ReplicaState.READY)
         return tuple(replica.endpoint for replica in ready if replica.endpoint is not None)
 
     def health(self, version: VersionId) -> WorkerHealth | None:
@@ -86,7 +87,7 @@ class FleetState:
         placed = self.placement(version)
         if placed is None or version in self.asleep:
             return None
-        mine = [r for r in self.replicas if r.version == version and r.state is not ReplicaState.DRAINING]
+        mine = [r for r in self._running.get(version, ()) if r.state is not ReplicaState.DRAINING]
         for replica in mine:
             if replica.state is ReplicaState.READY and replica.health is not None:
                 return replica.health
@@ -94,6 +95,17 @@ class FleetState:
         state = WorkerState.LOADING if failed is None else WorkerState.FAILED
         message = failed.message if failed is not None else next((r.message for r in mine if r.message), "")
         return WorkerHealth(state=state, version=version, digest=placed.spec.digest, message=message)
+
+    @cached_property
+    def _placed(self) -> dict[VersionId, Placement]:
+        return {placed.spec.version: placed for placed in reversed(self.placements)}
+
+    @cached_property
+    def _running(self) -> dict[VersionId, list[Replica]]:
+        found: dict[VersionId, list[Replica]] = {}
+        for replica in self.replicas:
+            found.setdefault(replica.version, []).append(replica)
+        return found
 
 
 class Fleet(Protocol):

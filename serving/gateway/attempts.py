@@ -101,8 +101,12 @@ async def ask_replica(
             work.path, work.encode(timeout_s), timeout_s=timeout_s, on_chunk=stream.feed if stream is not None else None
         )
         attempt.latency_s = time.perf_counter() - start_s
-        replica.note_answer()
-        _read_reply(attempt, reply, stream)
+        if replica.aside_until:
+            replica.note_answer()
+        if reply.status == 200 and not reply.is_stream:
+            attempt.body = reply.body
+        else:
+            _read_reply(attempt, reply, stream)
         if attempt.failure is None:
             service_s = attempt.latency_s
     except TimeoutError:
@@ -156,8 +160,6 @@ class EventStream:
 def _read_reply(attempt: Attempt, reply: Reply, stream: EventStream | None) -> None:
     if reply.status != 200:
         attempt.failure, attempt.message = _read_failure(reply.body, reply.status)
-    elif not reply.is_stream:
-        attempt.body = reply.body
     elif stream is None or stream.last is None or (stream.last.image_png is None and stream.last.failure is None):
         attempt.failure, attempt.message = FailureReason.ERROR, "the worker's stream ended without a picture"
     elif stream.last.failure is not None:

@@ -34,6 +34,10 @@ class AttemptKey(NamedTuple):
     forced: bool = False
 
 
+Place = tuple[str, str, str, str, bool, bool]
+"""The fields of an ``AttemptKey``, to look one up without making another: equal, and made in no time."""
+
+
 @dataclass(slots=True)
 class AttemptTally:
     """Running counts of one key within the current tick."""
@@ -58,15 +62,6 @@ class RequestTally:
     reasons: dict[str, int] = field(default_factory=dict)
     cached: int = 0
     cancelled: int = 0
-
-
-class Outcome(NamedTuple):
-    """How one attempt went, as far as it is counted."""
-
-    latency_s: float
-    queue_s: float = 0.0
-    failure: FailureReason | None = None
-    cold: bool = False
 
 
 @dataclass(slots=True)
@@ -96,10 +91,18 @@ class Counter:
         self._seen_keys: dict[str, set[str]] = {}
         self.tick = Tick()
 
-    def count_attempt(self, key: AttemptKey, outcome: Outcome, thresholds_s: Mapping[str, float]) -> None:
+    def count_attempt(
+        self,
+        place: Place,
+        thresholds_s: Mapping[str, float],
+        *,
+        latency_s: float,
+        queue_s: float = 0.0,
+        failure: FailureReason | None = None,
+        cold: bool = False,
+    ) -> None:
         """Count one attempt; a failed one is slow under every threshold, so that failing fast never looks good."""
-        tally = self._attempt_tally(key)
-        latency_s, queue_s, failure, cold = outcome
+        tally = self.tick.attempts.get(place) or self._open_tally(place)
         tally.total += 1
         tally.cold += cold
         if failure is not None:
@@ -114,9 +117,10 @@ class Counter:
             if failure is not None or latency_s > threshold_s:
                 tally.slow[name] = tally.slow.get(name, 0) + 1
 
-    def count_cancelled_attempt(self, key: AttemptKey) -> None:
+    def count_cancelled_attempt(self, place: Place) -> None:
         """Count an attempt whose client went away before anything can be said about the version."""
-        self._attempt_tally(key).cancelled += 1
+        tally = self.tick.attempts.get(place) or self._open_tally(place)
+        tally.cancelled += 1
 
     def count_request(
         self, service: str, lane: str, *, failure: FailureReason | None, fell_back: bool = False, cached: bool = False
@@ -188,10 +192,8 @@ class Counter:
         self.tick = Tick()
         return batch
 
-    def _attempt_tally(self, key: AttemptKey) -> AttemptTally:
-        tally = self.tick.attempts.get(key)
-        if tally is None:
-            tally = self.tick.attempts[key] = AttemptTally()
+    def _open_tally(self, place: Place) -> AttemptTally:
+        tally = self.tick.attempts[AttemptKey(*place)] = AttemptTally()
         return tally
 
     def _request_tally(self, service: str, lane: str) -> RequestTally:

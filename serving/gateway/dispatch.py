@@ -8,11 +8,11 @@ from contracts.clock import Clock
 from contracts.ids import CHAMPION, VersionId
 from contracts.redaction import redact
 from contracts.specs.service import Fallback
-from contracts.wire.routing import RoutingTable, Split
+from contracts.wire.routing import RoutingTable
 from contracts.wire.telemetry import SampledOutput
 from contracts.wire.worker import FailureReason
 from serving.gateway.attempts import Attempt, Events, make_attempt
-from serving.gateway.counting import AttemptKey, Counter, Outcome
+from serving.gateway.counting import Counter
 from serving.gateway.fallback import deserves_fallback
 from serving.gateway.intake import Intake
 from serving.gateway.lines import Line
@@ -37,6 +37,11 @@ class Answer:
     fell_back_from: Attempt | None = None
     cached: bool = False
     rejected: str = ""
+
+    @property
+    def counts_as(self) -> FailureReason | None:
+        """Return why it counts as bad: there is no picture, or it was rejected and is given all the same."""
+        return FailureReason.REJECTED if self.rejected else self.attempt.failure
 
 
 class Dispatcher:
@@ -88,7 +93,7 @@ class Dispatcher:
         service = intake.service
         if intake.forced is not None:
             return service.line(intake.forced)
-        split = service.routes.split
+        split = service.split
         if split is None or service.challenger is None:
             return service.champion
         to_challenger = goes_to_challenger(split, intake.sticky_key)
@@ -109,50 +114,51 @@ class Dispatcher:
         if attempt.failure is not None:
             second = await self._fall_back(intake, index, answer, on_event)
             return _better(answer, second) if attempt.failure is FailureReason.REJECTED else second
-        split = service.routes.split
-        if split is not None and split.mirror_share and line is not service.challenger and not cached:
-            self._copy(intake, index, work, split)
+        if service.mirror_share and line is not service.challenger and not cached:
+            self._copy(intake, index, work)
         return answer
 
     async def _attempt(
         self, intake: Intake, index: int, line: Line, *, lane: str, work: Work, on_event: Events | None = None
     ) -> Attempt:
-        service, routes = intake.service, intake.service.routes
+        service = intake.service
         start_s = time.perf_counter()
         try:
             attempt = await make_attempt(
-                line, work, service.slots[lane], timeout_s=routes.limits.timeout, on_event=on_event
+                line, work, service.slots[lane], timeout_s=service.timeout_s, on_event=on_event
             )
         except asyncio.CancelledError:
             self._count_cancelled(intake, line.name, lane, time.perf_counter() - start_s)
             raise
-        if attempt.failure is None and routes.post_checks and isinstance(work, PictureWork):
-            fault = await self._checks.judge(service.name, routes.post_checks, work.prompt, attempt.body)
+        if service.post_checks and attempt.failure is None and isinstance(work, PictureWork):
+            fault = await self._checks.judge(service.name, service.post_checks, work.prompt, attempt.body)
             if fault:
                 attempt = replace(attempt, failure=FailureReason.REJECTED, message=fault)
         self._count(intake, attempt, lane)
-        failure = attempt.failure
-        if (failure is None or failure is FailureReason.REJECTED) and (
-            intake.review is not None or routes.score_sample
-        ):
+        if service.score_sample or intake.review is not None:
             self._sample(intake, index, attempt, lane, work)
         return attempt
 
     def _count(self, intake: Intake, attempt: Attempt, lane: str, *, mirrored: bool = False) -> None:
         service = intake.service
-        forced = intake.forced is not None
-        key = AttemptKey(service.name, attempt.version, attempt.replica, lane, mirrored, forced)
-        outcome = Outcome(attempt.latency_s, attempt.queue_s, attempt.failure, attempt.cold)
-        self._counter.count_attempt(key, outcome, service.routes.latency_thresholds_s)
+        self._counter.count_attempt(
+            (service.name, attempt.version, attempt.replica, lane, mirrored, intake.forced is not None),
+            service.latency_thresholds_s,
+            latency_s=attempt.latency_s,
+            queue_s=attempt.queue_s,
+            failure=attempt.failure,
+            cold=attempt.cold,
+        )
 
     def _count_cancelled(self, intake: Intake, version: str, lane: str, waited_s: float) -> None:
         """Count the attempt of a client that left: against the version only when the client had been patient."""
-        key = AttemptKey(intake.service.name, version, "none", lane, mirrored=False, forced=intake.forced is not None)
-        if waited_s > intake.service.patience_s:
-            outcome = Outcome(waited_s, 0.0, FailureReason.ABANDONED)
-            self._counter.count_attempt(key, outcome, intake.service.routes.latency_thresholds_s)
+        service = intake.service
+        place = (service.name, version, "none", lane, False, intake.forced is not None)
+        if waited_s > service.patience_s:
+            reason, thresholds_s = FailureReason.ABANDONED, service.latency_thresholds_s
+            self._counter.count_attempt(place, thresholds_s, latency_s=waited_s, failure=reason)
         else:
-            self._counter.count_cancelled_attempt(key)
+            self._counter.count_cancelled_attempt(place)
 
     async def _fall_back(self, intake: Intake, index: int, answer: Answer, on_event: Events | None) -> Answer:
         """Try once more where the fallback says; what has failed is never asked the same again.
@@ -173,30 +179,29 @@ class Dispatcher:
         second = await self._attempt(intake, index, line, lane=lane, work=work, on_event=on_event)
         return Answer(work, second, fell_back_from=failed)
 
-    def _copy(self, intake: Intake, index: int, work: Work, split: Split) -> None:
+    def _copy(self, intake: Intake, index: int, work: Work) -> None:
         """Copy a served request to the challenger if it is idle; the user never waits for it."""
-        if not is_mirrored(split, intake.request_id):
-            return
         service = intake.service
+        if service.split is None or service.challenger is None or not is_mirrored(service.split, intake.request_id):
+            return
 
         def note(attempt: Attempt) -> None:
             self._count(intake, attempt, intake.lane, mirrored=True)
-            if attempt.failure is None:
-                self._sample(intake, index, attempt, intake.lane, work, mirrored=True)
+            self._sample(intake, index, attempt, intake.lane, work, mirrored=True)
 
-        self.mirror.copy(
-            service.line(split.challenger), work, service.slots[intake.lane], service.routes.limits.timeout, note
-        )
+        self.mirror.copy(service.challenger, work, service.slots[intake.lane], service.timeout_s, note)
 
     def _sample(
         self, intake: Intake, index: int, attempt: Attempt, lane: str, work: Work, *, mirrored: bool = False
     ) -> None:
         """Keep a picture for the scorers by chance, or for a person because a policy wants one to look at it."""
-        routes = intake.service.routes
         # Who forces a version chooses what it is asked; the scorers' sample is of what came by chance.
-        by_chance = intake.forced is None and is_sampled(routes.score_sample, intake.part_id(index))
+        by_chance = intake.forced is None and is_sampled(intake.service.score_sample, intake.part_id(index))
         if not (by_chance or intake.review is not None) or not isinstance(work, PictureWork):
             return
+        if attempt.failure not in {None, FailureReason.REJECTED}:
+            return
+        routes = intake.service.routes
         self._samples.append(
             SampledOutput(
                 service=routes.service,
@@ -218,15 +223,15 @@ class Dispatcher:
         service.budget.note_request()
         failure, fell_back, cached = None, False, True
         for answer in answers:
-            failure = failure or _failure(answer)
+            failure = failure or answer.counts_as
             fell_back = fell_back or answer.fell_back_from is not None
             cached = cached and answer.cached
         self._counter.count_request(service.name, intake.lane, failure=failure, fell_back=fell_back, cached=cached)
-        version = answers[0].attempt.version
-        self._recall.remember(intake.request_id, (service.name, version, intake.lane, intake.user, intake.prompt))
-        if intake.user is not None and intake.prompt is not None and intake.forced is None:
+        version, user, prompt = answers[0].attempt.version, intake.user, intake.prompt
+        self._recall.remember(intake.request_id, (service.name, version, intake.lane, user, prompt))
+        if user is not None and prompt is not None and intake.forced is None:
             # Who asks again does so because of the answer before, whichever version answers now.
-            before = self._recall.note_answer(service.name, intake.user, intake.prompt, version)
+            before = self._recall.note_answer(service.name, user, prompt, version)
             if before is not None:
                 self._counter.count_signal(service.name, before, asked_again=True)
             self._counter.count_signal(service.name, version, asked_again=False)
@@ -237,11 +242,6 @@ def _better(first: Answer, second: Answer) -> Answer:
     if second.attempt.failure is None:
         return second
     return replace(first, attempt=replace(first.attempt, failure=None), rejected=first.attempt.message)
-
-
-def _failure(answer: Answer) -> FailureReason | None:
-    """Return why an answer counts as bad: there is none, or its picture was rejected and given all the same."""
-    return FailureReason.REJECTED if answer.rejected else answer.attempt.failure
 
 
 def _second_chance(intake: Intake, work: Work, fallback: Fallback) -> tuple[str, Work]:

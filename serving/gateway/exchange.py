@@ -117,6 +117,7 @@ class AsgiExchange(Exchange):
         self._main = asyncio.current_task()
         self.due_s = asyncio.get_running_loop().time() + WATCH_AFTER_S
         self._sweep.add(self)
+        self._sweep.wake()
 
     def unwatch(self) -> None:
         """Look no more."""

@@ -48,7 +48,7 @@ class ImageDesk:
         exchange.service, prompt = intake.service.name, intake.prompt or ""
         if intake.service.screens:
             self._apply(intake, intake.service.rules.judge(prompt))
-        if intake.service.routes.intake.policies:
+        if intake.service.policies:
             self._apply(intake, await self._policies.judge(exchange.service, intake.service.routes.intake, prompt))
         exchange.watch()
         if wanted.stream:

@@ -58,7 +58,8 @@ def read_lane(service: Service, headers: Headers, prompt: str | None) -> str:
     Raises:
         InvalidInput: when the lane asked for isn't declared.
     """
-    asked, tier = text_of(headers, b"x-roost-lane"), text_of(headers, b"x-roost-tier")
+    asked = text_of(headers, b"x-roost-lane") if b"x-roost-lane" in headers else None
+    tier = text_of(headers, b"x-roost-tier") if b"x-roost-tier" in headers else None
     return service.lane_rules.choose(prompt, asked=asked, tier=tier)
 
 
@@ -77,9 +78,9 @@ def read_forced_version(service: Service, headers: Headers, named: str | None = 
         NotPermitted: when its token is none of the service's.
         NotFound: when the version has no replica.
     """
-    asked = named or text_of(headers, b"x-roost-force-version")
-    if asked is None:
+    if named is None and b"x-roost-force-version" not in headers:
         return None
+    asked = named or text_of(headers, b"x-roost-force-version") or ""
     allowed = service.routes.force.tokens if service.routes.force is not None else ()
     token = headers.get(b"x-roost-force-token", b"")
     if hashlib.sha256(token).hexdigest() not in allowed:

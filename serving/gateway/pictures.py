@@ -1,9 +1,9 @@
 """Pictures for clients: labelled with where they come from, in the format asked for."""
 
 import asyncio
-import base64
 import io
 import json
+from binascii import b2a_base64
 from dataclasses import dataclass
 
 from contracts.errors import RoostError
@@ -39,8 +39,8 @@ async def finish_picture(png: bytes, facts: Facts, wanted: PictureFormat) -> byt
         NoPicture: when it must be converted and is no picture.
     """
     if wanted.kind == "png" and len(png) <= INLINE_BYTES:
-        return base64.b64encode(mark_png(png, facts))
-    return await asyncio.to_thread(lambda: base64.b64encode(_finish(png, facts, wanted)))
+        return b2a_base64(mark_png(png, facts), newline=False)
+    return await asyncio.to_thread(lambda: b2a_base64(_finish(png, facts, wanted), newline=False))
 
 
 def _finish(png: bytes, facts: Facts, wanted: PictureFormat) -> bytes:

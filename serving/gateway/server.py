@@ -71,27 +71,34 @@ class GatewayProtocol(HttpToolsProtocol):
             return False
         self._unset_keepalive_if_required()
         self._waiting_since = None
-        self._serving = WholeExchange(reader, self.transport.write, self.flow)
+        self._serving = WholeExchange(reader, self._write, self.flow)
         if self._server is None:
             self._server = self.loop.create_task(self._serve())
         self._next.set_result((self._serving, handler))
         return True
 
     async def _serve(self) -> None:
-        while True:
-            exchange, handler = await self._next
-            self._next = self.loop.create_future()
-            await self._door.serve(exchange, handler)
-            if self.flow.write_paused:
-                await self.flow.drain()
-            self._serving = None
-            self._waiting_since = self.loop.time()
-            if not exchange.keeps_alive:
-                self.transport.close()
-            elif self._held:
-                held, self._held = self._held, b""
-                self.flow.resume_reading()
-                self.data_received(held)
+        try:
+            while True:
+                exchange, handler = await self._next
+                self._next = self.loop.create_future()
+                await self._door.serve(exchange, handler)
+                if self.flow.write_paused:
+                    await self.flow.drain()
+                if not exchange.keeps_alive:
+                    return
+                self._serving = None
+                self._waiting_since = self.loop.time()
+                if self._held:
+                    held, self._held = self._held, b""
+                    self.flow.resume_reading()
+                    self.data_received(held)
+        finally:
+            self.transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def shutdown(self) -> None:
         """Close the connection when what is under way is answered."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from serving.gateway.sweep import Sweep
+from serving.gateway.sweep import NEVER_S, Sweep
 
 LARGEST_ANSWER_BYTES = 128 << 20
 CONNECT_TIMEOUT_S = 2.0
@@ -43,8 +43,8 @@ class LostConnection(ConnectionError):
 class Connection(asyncio.Protocol):
     """One connection: one request at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, sweep: Sweep) -> None:
+        self._loop, self._sweep = loop, sweep
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
         self._answer: asyncio.Future[Reply] | None = None
@@ -54,16 +54,18 @@ class Connection(asyncio.Protocol):
         self._is_stream = self._unheard = False
         self.is_open = False
         self.reusable = False
-        self.due_s = 0.0
+        self.due_s = NEVER_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self.is_open = True
+        self._sweep.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request under way, if there is one."""
         self.is_open = False
+        self._sweep.discard(self)
         self._fail(LostConnection("the connection was closed before the answer", unheard=self._unheard))
 
     def data_received(self, data: bytes) -> None:
@@ -75,9 +77,11 @@ class Connection(asyncio.Protocol):
             self._fail(LostConnection(f"not HTTP: {error}", unheard=False))
             self.close()
 
-    def ask(self, request: bytes, on_chunk: Chunks | None) -> asyncio.Future[Reply]:
+    def ask(self, request: bytes, due_s: float, on_chunk: Chunks | None) -> asyncio.Future[Reply]:
         """Send a request; the future brings its answer."""
         self._answer = self._loop.create_future()
+        self.due_s = due_s
+        self._sweep.wake()
         self._on_chunk, self._body, self._size_bytes = on_chunk, [], 0
         self._is_stream, self._unheard, self.reusable = False, True, False
         self._transport.write(request)
@@ -109,6 +113,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand over the answer."""
+        self.due_s = NEVER_S
         self.reusable = self._parser.should_keep_alive()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._answer is not None and not self._answer.done():
@@ -162,10 +167,8 @@ class Upstream:
                 connection = await self._connect(loop, timeout_s)
             elif not connection.is_open:
                 continue
-            connection.due_s = due_s
-            self._sweep.add(connection)
             try:
-                reply = await connection.ask(request, on_chunk)
+                reply = await connection.ask(request, due_s, on_chunk)
             except LostConnection as lost:
                 # The worker closed an idle connection while we wrote to it: nothing was asked yet.
                 if reused and lost.unheard:
@@ -174,8 +177,6 @@ class Upstream:
             except BaseException:
                 connection.close()
                 raise
-            finally:
-                self._sweep.discard(connection)
             if connection.reusable and len(self._idle) < MOST_IDLE:
                 self._idle.append(connection)
             else:
@@ -185,7 +186,9 @@ class Upstream:
     async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
         try:
             async with asyncio.timeout(min(timeout_s, CONNECT_TIMEOUT_S)):
-                _, connection = await loop.create_connection(lambda: Connection(loop), self._host, self._port)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, self._sweep), self._host, self._port
+                )
         except (OSError, TimeoutError) as error:
             raise LostConnection(f"can't connect: {error or 'no answer'}", unheard=True) from None
         return connection

@@ -102,7 +102,7 @@ def test_a_key_of_a_request_that_was_refused_can_be_used_again(ground: Ground) -
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201, "schlüssel"])
 def test_a_key_is_plain_and_short(ground: Ground, key: str) -> None:
     with ground.client() as client:
-        answer = client.post("/jobs", json={"kind": "checkpoint", **WHY}, headers={"idempotency-key": key.encode()})
+        answer = client.post("/jobs", json={"kind": "checkpoint", **WHY}, headers={b"idempotency-key": key.encode()})
     assert "Idempotency-Key" in problem(answer, 400, "input.invalid")
 
 

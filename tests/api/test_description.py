@@ -42,6 +42,7 @@ def find_failures(ground: Ground) -> tuple[list[str], int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_every_answer_is_what_is_described(tmp_path: Path) -> None:
     access = AccessSpec(anonymous=Anonymous.NONE, hosts=("testserver",), requests_per_second=1e6, burst=1_000_000)
     ground = Ground(tmp_path, access)

@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
-from controlplane.api import oidc
 from controlplane.api.access import AccessSpec, OidcSpec
 from controlplane.api.oidc import FRESH_S, SHORTEST_S
 from controlplane.store.tokens import Role
@@ -27,7 +26,7 @@ class Provider:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "jwks.json"
-        self.keys = [RSAKey.generate_key(2048, {"kid": "first"}, private=True)]
+        self.keys: list[OctKey | RSAKey | ECKey | OKPKey] = [RSAKey.generate_key(2048, {"kid": "first"}, private=True)]
         self.publish()
 
     def publish(self) -> None:
@@ -57,7 +56,7 @@ def ground(tmp_path: Path, provider: Provider) -> Iterator[Ground]:
     made.close()
 
 
-def whoami(ground: Ground, token: str) -> httpx.Response:
+def whoami(ground: Ground, token: str) -> Any:
     with ground.client(token=token) as client:
         return client.get("/whoami")
 
@@ -127,7 +126,8 @@ def test_other_keys_and_algorithms_are_refused(ground: Ground, provider: Provide
         assert whoami(ground, forged).status_code == 401
     # The public key as an HMAC secret: the classic confusion of algorithms.
     confused = encode(json.dumps({"alg": "HS256", "kid": "first"}).encode())
-    mac = hmac.digest(provider.keys[0].as_pem(private=False), f"{confused}.{claims}".encode(), "sha256")
+    public = RSAKey.import_key(provider.keys[0].as_dict(private=False)).as_pem(private=False)
+    mac = hmac.digest(public, f"{confused}.{claims}".encode(), "sha256")
     assert whoami(ground, f"{confused}.{claims}.{encode(mac)}").status_code == 401
     assert whoami(ground, "a.b.c").status_code == 401
     assert whoami(ground, "x" * 20_000).status_code == 401
@@ -142,7 +142,7 @@ def test_a_new_key_is_looked_for_but_not_all_the_time(
         asked.append(url)
         return httpx.Response(200, text=provider.public(), request=httpx.Request("GET", url))
 
-    monkeypatch.setattr(oidc.httpx, "get", get)
+    monkeypatch.setattr(httpx, "get", get)
     spec = OidcSpec(issuer=ISSUER, audience=AUDIENCE, jwks=f"{ISSUER}/keys", roles=ROLES)
     ground = Ground(tmp_path, AccessSpec(oidc=spec))
     try:

@@ -3,9 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -45,22 +45,26 @@ def address(ground: Ground) -> Iterator[str]:
         yield url
 
 
-def read(url: str, token: str, n: int, **asked: Any) -> list[dict[str, str]]:
-    """Return the next ``n`` events of a stream that is opened now, each with its id."""
-    found: list[dict[str, str]] = []
+def listen(url: str, token: str, **asked: Any) -> Generator[dict[str, str]]:
+    """Yield the events of a stream that is opened now, each with its id."""
     headers = {"authorization": f"Bearer {token}", **asked.pop("headers", {})}
     with httpx.stream("GET", f"{url}/stream", headers=headers, timeout=30.0, **asked) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, str] = {}
         for line in answer.iter_lines():
             name, _, value = line.partition(": ")
-            if line:
+            if name:
                 event[name] = value
             elif event:
-                found, event = [*found, event], {}
-                if len(found) == n:
-                    break
-    return found
+                yield event
+                event = {}
+
+
+def read(url: str, token: str, n: int, **asked: Any) -> list[dict[str, str]]:
+    """Return the first ``n`` events of a stream."""
+    events = listen(url, token, **asked)
+    with closing(events):
+        return list(islice(events, n))
 
 
 def sequences(events: list[dict[str, str]]) -> list[int]:
@@ -74,16 +78,14 @@ def tell(ground: Ground, key: str) -> None:
 
 
 def test_what_is_written_comes_while_one_listens(ground: Ground, address: str) -> None:
-    token, found = ground.token(Role.VIEWER), []
-    listener = threading.Thread(target=lambda: found.extend(read(address, token, 3)))
-    listener.start()
-    time.sleep(0.5)
-    ground.progress()
-    tell(ground, "harm")
-    listener.join()
-    assert [event["event"] for event in found] == ["begin", "decision", "event"]
-    assert json.loads(found[1]["data"])["phase"] == "progressing"
-    assert json.loads(found[2]["data"])["message"] == "harm"
+    with closing(listen(address, ground.token(Role.VIEWER))) as events:
+        assert next(events)["event"] == "begin"
+        ground.progress()
+        decided = next(events)
+        tell(ground, "harm")
+        told = next(events)
+    assert (decided["event"], json.loads(decided["data"])["phase"]) == ("decision", "progressing")
+    assert (told["event"], json.loads(told["data"])["message"]) == ("event", "harm")
 
 
 def test_who_comes_back_misses_nothing_and_gets_nothing_twice(ground: Ground, address: str) -> None:
@@ -111,7 +113,7 @@ def test_a_stream_needs_somebody_who_may_look(ground: Ground, address: str) -> N
     assert httpx.get(f"{address}/stream", headers=scoped).status_code == 403
 
 
-def test_many_decisions_come_in_order_past_one_reading(ground: Ground, address: str, tmp_path: Path) -> None:
+def test_many_decisions_come_in_order_past_one_reading(ground: Ground, address: str) -> None:
     (row,) = ground.stores.rollouts.living()
     record = {"rollout_id": row.id, "policy_digest": "", "observation": {}, "decision": {}}
     with ground.stores.database.write() as connection:

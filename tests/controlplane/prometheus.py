@@ -70,10 +70,12 @@ def scraped_target() -> Iterator[Target]:
     targets.append(Target(server))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield targets[0]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield targets[0]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Prometheus:

@@ -172,6 +172,15 @@ def test_a_failing_receiver_is_tried_again_with_the_same_key_and_the_same_words(
     assert len({call.body for call in first}) == 1
 
 
+def test_a_receiver_that_is_away_is_not_tried_for_each_message(desk: Desk, receiver: WebReceiver) -> None:
+    receiver.answers = [500]
+    for number in range(5):
+        desk.tell("rollout.rolled-back", rollout=f"tags-{number}-a")
+    assert desk.deliver() == 0
+    assert len(receiver.calls) == 1
+    assert desk.step(60) == 5
+
+
 def test_a_sender_that_dies_after_sending_is_followed_by_one_that_sends_the_same_again(
     either_desk: Desk, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 import ast
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -207,6 +210,14 @@ def test_settings_of_a_home_on_the_page_are_valid(heading: str, model: type[Froz
     example = re.search(r"```yaml\n(.*?)```", below, re.DOTALL)
     assert example is not None
     assert model.model_validate(yaml.safe_load(example[1]))
+
+
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+    )
+    assert (built.returncode, built.stderr) == (0, "")
 
 
 def test_tests_that_pages_name_exist() -> None:

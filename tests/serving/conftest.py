@@ -19,8 +19,9 @@ from contracts.rng import SeededRng
 from contracts.wire.gateway import GatewaySpec
 from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
 from contracts.wire.worker import FailureReason, GenerateRequest, WorkerSpec
-from serving.gateway.app import Gateway
+from serving.gateway.app import Gateway, GatewayApp
 from serving.gateway.client import GatewayClient
+from serving.gateway.server import GatewayProtocol
 from serving.worker.app import Worker
 from serving.worker.runtimes.port import AfterStep, DrawFailure, Picture
 
@@ -52,9 +53,12 @@ class ScriptedRuntime:
 
 
 @contextmanager
-def running(app: Starlette, protocol: Literal["auto"] | type[asyncio.Protocol] = "auto") -> Iterator[str]:
-    """Run an app on a free loopback port; yields its URL."""
-    config = uvicorn.Config(app, port=0, http=protocol, log_level="error", timeout_graceful_shutdown=1)
+def running(app: Starlette, protocol: type[asyncio.Protocol] | None = None) -> Iterator[str]:
+    """Run an app on a free loopback port, a gateway behind the protocol that its process uses; yields its URL."""
+    http: Literal["auto"] | type[asyncio.Protocol] = protocol or "auto"
+    if protocol is None and isinstance(app, GatewayApp):
+        http = GatewayProtocol
+    config = uvicorn.Config(app, port=0, http=http, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -27,7 +27,7 @@ OWN = {"sec-fetch-site": "same-origin"}
 
 def started(folder: Path, **access: object) -> tuple[Ground, str]:
     """Return a control plane with one rollout that has traffic, and the rollout's id."""
-    ground = Ground(folder, access=AccessSpec(**access))  # type: ignore[arg-type]
+    ground = Ground(folder, access=AccessSpec(**access))
     with ground.client() as admin:
         assert ground.apply(admin).status_code == 200
         rollout_id = str(ground.start(admin).json()["id"])
@@ -35,9 +35,14 @@ def started(folder: Path, **access: object) -> tuple[Ground, str]:
     return ground, rollout_id
 
 
-def open_pages(ground: Ground) -> TestClient:
-    app = make_app(ground.home, api=ground.api)
-    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000), follow_redirects=False)
+def open_pages(ground: Ground, *, tells_errors: bool = True) -> TestClient:
+    return TestClient(
+        make_app(ground.home, api=ground.api),
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 50_000),
+        follow_redirects=False,
+        raise_server_exceptions=tells_errors,
+    )
 
 
 @pytest.fixture
@@ -203,8 +208,7 @@ def test_where_nobody_may_look_without_a_token_every_page_leads_to_the_login(tmp
 def test_what_goes_wrong_inside_is_a_page_too_and_as_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ground = Ground(tmp_path)
     monkeypatch.setattr(ground.home, "routing", lambda: 1 / 0)
-    app = make_app(ground.home, api=ground.api)
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as pages:
+    with open_pages(ground, tells_errors=False) as pages:
         answer = pages.get("/")
     ground.close()
     assert answer.status_code == 500

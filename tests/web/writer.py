@@ -9,7 +9,7 @@ from typing import Any
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from controlplane.loop.evidence import sliced_lanes
-from controlplane.loop.reconcile import decision_document
+from controlplane.loop.record import decision_document
 from controlplane.settings import Settings
 from controlplane.store.ledger import FileLedger, Ledger
 from rollout.evidence.counts import Tally

@@ -86,7 +86,6 @@ def cancel_job(job: JobId, body: CancelBody, who: Operator, context: Context) ->
     """End a job: at once while it waits, at its worker's next heartbeat while it runs."""
     stores = context.stores
     stores.jobs.get(job)
-    told = {"actor": who.actor, "action": "job.cancel", "subject": f"job/{job}", "reason": body.reason}
     with stores.database.write() as connection:
-        stores.audit.write(connection, **told)
+        stores.audit.write(connection, actor=who.actor, action="job.cancel", subject=f"job/{job}", reason=body.reason)
     return tell_job(stores.jobs.cancel(job))

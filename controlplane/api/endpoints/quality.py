@@ -58,7 +58,7 @@ def list_reports(who: Viewer, context: Context, cursor: Cursor = None, limit: Li
     first = next(iter(context.stores.ledger.entries()), None)
     if first is None:
         return Page(items=[], next=None)
-    week, weeks = week_of(context.clock.now_s()), []
+    week, weeks = week_of(context.clock.now_s()), list[WeekDocument]()
     while week >= week_of(first.at_s) and len(weeks) < MOST_WEEKS:
         weeks.append(WeekDocument(**_tell(week)))
         week = week_of(week.start_s - WEEK_S / 2)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
@@ -160,9 +160,7 @@ def _read_timed(
     return Timed(stretch_s, dict(sketches))
 
 
-def _sums(
-    place: Sequence[ColumnElement[str] | ColumnElement[int]], measure: ColumnElement[str], since_s: float
-) -> Select[tuple[str | int | float, ...]]:
+def _sums(place: Sequence[ColumnElement[Any]], measure: ColumnElement[str], since_s: float) -> Select[Any]:
     """Return a query for sums of live amounts, by place and measure."""
     live = (COUNTS.c.start_s >= since_s, COUNTS.c.mirrored.is_(False))
     return select(*place, measure, func.sum(COUNTS.c.amount)).where(*live).group_by(*place, measure)

@@ -1,0 +1,149 @@
+"""The demo's story in virtual time: the service as shipped, the real controller, scripted workers and users."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from contracts.clock import FakeClock
+from contracts.ids import VersionId, VersionRef
+from contracts.specs.service import ServiceSpec
+from contracts.wire.telemetry import AttemptCounts
+from controlplane.demo.play import Player, Trial
+from controlplane.demo.scenario import DEFAULT_SCENARIO, SPEC, Case, Ending, Fate
+from controlplane.demo.show import PlainStage, Result
+from controlplane.demo.trial import DeskTrial
+from controlplane.desks.rollouts import RolloutDesk
+from registry.catalogue import VersionRecord
+from tests.controlplane.conftest import Bench, FakeTraffic
+
+CHALLENGER = 2
+
+
+class Users(FakeTraffic):
+    """Users who get slow answers, too."""
+
+    def __init__(self, clock: FakeClock, rate: int) -> None:
+        super().__init__(clock, rate)
+        self.slow: dict[int, float] = {}
+
+    def _attempts(self, version: VersionId, total: int) -> AttemptCounts:
+        made = super()._attempts(version, total)
+        slow = sum(self._rng.uniform() < self.slow.get(version.number, 0.0) for _ in range(total))
+        return made.model_copy(update={"slow": {"latency": max(slow, made.n_bad)}})
+
+
+@dataclass
+class Outage:
+    """Both versions fail while it lasts."""
+
+    users: Users
+
+    def begin(self) -> None:
+        self.users.bad.update({1: 1.0, CHALLENGER: 1.0})
+
+    def end(self) -> None:
+        self.users.bad.clear()
+
+
+class BlankPictures:
+    """Golden prompts that refuse everything."""
+
+    def why_not(self, spec: ServiceSpec, champion: VersionId, challenger: VersionRecord) -> str:
+        return "8 of 8 golden pictures are blank"
+
+
+class Stand:
+    """The story's versions as faults of scripted workers; ticks instead of waiting."""
+
+    def __init__(self, folder: Path) -> None:
+        text = SPEC.read_text(encoding="utf-8")
+        self.bench = Bench(folder, text.replace("price-tags", "m").replace("text-accuracy", "seen-text"))
+        self.users = Users(self.bench.clock, rate=12)
+        self.bench.traffic = self.users
+        self.bench.world.data_plane.traffic = self.users  # type: ignore[attr-defined]
+        self.shown = io.StringIO()
+        self._wear: Wear = lambda users, answers: None
+        self._answers = 0
+
+    def play(self, case: Case) -> Result:
+        """Play one case with the faults of its version."""
+        self._wear = FAULTS.get(case.version, self._wear)
+        player = Player(
+            self.bench.spec,
+            self._begin,
+            PlainStage(Console(file=self.shown, width=200)),
+            self.bench.clock,
+            Outage(self.users),
+            dress=lambda scene: None,
+            unanswered=lambda: 0,
+            wait=self._tick,
+        )
+        return player.play(case, self.bench.challenger, self.bench.champion)
+
+    def _begin(self, case: Case, challenger: VersionId) -> Trial:
+        bench = self.bench
+        preconditions = (BlankPictures(),) if case.version == "black" else ()
+        desk = RolloutDesk(bench.stores, bench.catalogue, bench.clock, bench.world.rng, preconditions=preconditions)
+        named = VersionRef(challenger.model, number=challenger.number)
+        row = desk.start(bench.spec.service, named, actor="test", reason="the story", force=case.force)
+        return DeskTrial(bench.stores, desk, row.id)
+
+    def _tick(self, wait_s: float) -> None:
+        """Let a second pass, with the fault as it is after so many answers."""
+        self._wear(self.users, self._answers)
+        self.bench.ticks()
+        for entry in self.bench.ledger.entries(after=self.bench.ledger.verify() - 2):
+            counts = entry.observation["counts"].get("availability")
+            self._answers += counts["challenger"]["total"] if counts else 0
+
+
+@pytest.fixture
+def stand(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Stand]:
+    made = Stand(tmp_path)
+    with closing(made.bench):
+        yield made
+
+
+Wear = Callable[[Users, int], None]
+FAULTS: dict[str, Wear] = {
+    "swapped-rows": lambda users, answers: users.wrong.update({CHALLENGER: 0.4}),
+    "black": lambda users, answers: users.wrong.update({CHALLENGER: 1.0}),
+    "many-steps": lambda users, answers: users.slow.update({CHALLENGER: 1.0}),
+    "leaky": lambda users, answers: users.bad.update({CHALLENGER: float(answers > 40)}),
+    "wears-out": lambda users, answers: users.wrong.update({CHALLENGER: 0.5 * (answers > 160)}),
+}
+"""What each version does to its users, after so many answers."""
+
+
+@pytest.mark.parametrize("case", DEFAULT_SCENARIO.cases, ids=lambda case: f"{case.version}{'-forced' * case.force}")
+def test_every_case_ends_as_the_scenario_says(case: Case, stand: Stand) -> None:
+    result = stand.play(case)
+    assert result.as_expected, f"{result.seen}: {result.why}\n{stand.shown.getvalue()}"
+
+
+def test_an_outage_costs_the_challenger_nothing_but_time(stand: Stand) -> None:
+    case = next(case for case in DEFAULT_SCENARIO.cases if case.outage)
+    result = stand.play(case)
+    assert result.seen == Ending(Fate.PROMOTED, held=True)
+    told = stand.shown.getvalue()
+    assert "the champion burns too" in told
+    assert "paused by on-call" in told
+    assert "rolling-back" not in told
+
+
+def test_a_good_version_that_must_be_rolled_back_is_not_as_expected(stand: Stand) -> None:
+    result = stand.play(Case("good", Ending(Fate.ROLLED_BACK, "text"), "it is not bad at all"))
+    assert result.seen == Ending(Fate.PROMOTED)
+    assert not result.as_expected
+
+
+def test_what_users_got_is_counted_from_the_ledger(stand: Stand) -> None:
+    leaky = stand.play(next(case for case in DEFAULT_SCENARIO.cases if case.version == "leaky"))
+    assert leaky.served.rescued == leaky.served.failed > 0
+    assert leaky.served.bad == 0
+    assert leaky.served.answers > 30
