@@ -28,6 +28,7 @@ from controlplane.store.history import History
 from controlplane.store.ledger import FileLedger
 from controlplane.store.reviews import ReviewStore
 from controlplane.stores import Stores, open_stores
+from controlplane.telemetry_sources.opening import joined_telemetry
 from controlplane.watching import ServiceWatchers
 from evaluation.scorers.port import Scorer
 from registry.mlflow_catalogue import MlflowCatalogue
@@ -90,7 +91,10 @@ def embedded_system(
         stack.callback(_close_fleet, fleet, settings, leave)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
         desk = RoutingDesk(client, fleet, fence=client.fence() + 1)
-        world = World(clock, rng, catalogue, fleet, client, desk, stores.ledger, MemoryBudget().limit_bytes)
+        plane = stack.enter_context(
+            joined_telemetry(settings.home, client, lambda name: stores.services.get(name).spec, clock, rng)
+        )
+        world = World(clock, rng, catalogue, fleet, plane, desk, stores.ledger, MemoryBudget().limit_bytes)
         known = scorers if scorers is not None else InstalledScorers()
         controller = Controller(
             world,
@@ -101,6 +105,7 @@ def embedded_system(
             watchers=_open_watchers(stack, settings, clock, rng, known),
             guard=guard(stores) if guard is not None else None,
             reconcile_alias=catalogue.aliases.reconcile,
+            speaks_for=plane.speaks_for,
         )
         stack.callback(controller.close)
         yield System(settings, world, stores, controller, gateway.url)

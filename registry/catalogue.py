@@ -27,7 +27,7 @@ class Lineage:
     """What a version was made from, beside its parent; empty where nobody told.
 
     ``recipe`` made it from its parent; ``base_model`` and ``data`` name what it was trained from; ``run`` is an
-    MLflow run; ``code_revision`` the revision of the training code.
+    MLflow run; ``code_revision`` the revision of the training code. ``limitations`` says what it is not good for.
     """
 
     recipe: str = ""
@@ -35,6 +35,8 @@ class Lineage:
     data: str = ""
     run: str = ""
     code_revision: str = ""
+    licence: str = ""
+    limitations: str = ""
 
 
 @dataclass(frozen=True)

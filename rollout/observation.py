@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -71,6 +71,11 @@ class Observation:
     def to_json(self) -> str:
         """Return the observation as JSON, for the ledger; ``from_json`` gives back an equal one."""
         return _adapter().dump_json(self).decode()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what ``to_json`` writes, as a document."""
+        document: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return document
 
     @classmethod
     def from_json(cls, text: str) -> "Observation":

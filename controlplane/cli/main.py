@@ -17,6 +17,7 @@ from controlplane.cli import (
     model,
     optimize,
     profile,
+    register,
     report,
     review,
     rollout,
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+register.add_commands(model.app)
 optimize.add_commands(model.app)
 profile.add_commands(model.app)
 tune.add_commands(model.app)

@@ -43,7 +43,7 @@ def list_(
 
     tags = dict(_read_tag(text) for text in tag or ())
     found = open_catalogue(home).search(model and parse_name(model, "model"), tags, page=page, size=size)
-    rows = [_row(record) for record in found.versions]
+    rows = [row_of(record) for record in found.versions]
     foreign = [{"version": str(f.id), "aliases": list(f.aliases), "created": _when(f.created_s)} for f in found.foreign]
     if as_json:
         print_json({"versions": rows, "foreign": foreign, "next_page": found.next_page})
@@ -66,7 +66,7 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
 
     catalogue = open_catalogue(home)
     record = catalogue.get(VersionRef.parse(reference))
-    row = _row(record) | {
+    row = row_of(record) | {
         "defaults": record.defaults.model_dump(mode="json"),
         "lineage": asdict(record.lineage),
         "serving": {device: plan.model_dump(mode="json") for device, plan in record.serving.items()},
@@ -81,55 +81,6 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
     for name, value in row.items():
         text = value if isinstance(value, str) else json.dumps(value)
         typer.echo(f"{name:<14} {format_bytes(record.size_bytes) if name == 'size_bytes' else text}")
-
-
-@app.command()
-def register(
-    model: Model,
-    directory: Annotated[Path | None, typer.Argument(help="The folder with the model's files.")] = None,
-    *,
-    run: Annotated[str | None, typer.Option(help="Register an artefact of this MLflow run instead.")] = None,
-    path: Annotated[str, typer.Option(help="The artefact's path in the run.")] = "",
-    adopt: Annotated[int | None, typer.Option(help="Adopt this version that somebody registered in MLflow.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
-    parent: Annotated[str | None, typer.Option(help="The version it was made from.")] = None,
-    description: Annotated[str, typer.Option(help="A sentence for people.")] = "",
-    recipe: Annotated[str, typer.Option(help="What made it from its parent.")] = "",
-    base_model: Annotated[str, typer.Option(help="What it was trained from.")] = "",
-    data: Annotated[str, typer.Option(help="What it was trained on.")] = "",
-    code_revision: Annotated[str, typer.Option(help="The revision of the training code.")] = "",
-    actor: Actor = "",
-    home: Home = HOME,
-    as_json: AsJson = False,
-) -> None:
-    """Make a folder, a run's artefact or a version of MLflow's own a version here; inspected first."""
-    from contracts.ids import VersionId, VersionRef, parse_name
-    from contracts.units import format_bytes
-
-    if sum(given is not None for given in (directory, run, adopt)) != 1:
-        raise InvalidInput("directory: name one folder, or --run, or --adopt", hint="roost model register MODEL FOLDER")
-    from registry.catalogue import Lineage, Registration
-
-    catalogue = open_catalogue(home, create=True)
-    if adopt is not None:
-        if parent or description or recipe or base_model or data or code_revision:
-            raise InvalidInput("adopt: what is adopted keeps MLflow's words", hint="leave out --parent and the like")
-        record = catalogue.adopt(VersionId(parse_name(model, "model"), adopt))
-    else:
-        registration = Registration(
-            directory or catalogue.run_directory(run or "", path),
-            description=description,
-            parent=catalogue.get(VersionRef.parse(parent)).id if parent else None,
-            lineage=Lineage(recipe, base_model, data, run or "", code_revision),
-        )
-        record = catalogue.register(model, registration)
-    if alias is not None:
-        _point(catalogue, record.id, alias, actor=_who(actor), reason="registered", expected=None)
-        record = catalogue.get(VersionRef(model, number=record.id.number))
-    if as_json:
-        print_json(_row(record))
-    else:
-        typer.echo(f"{record.id}  {format_bytes(record.size_bytes)}  {record.digest}")
 
 
 @app.command()
@@ -148,7 +99,7 @@ def alias(
 
     catalogue = open_catalogue(home)
     version = catalogue.get(VersionRef.parse(reference)).id
-    before = _point(catalogue, version, name, actor=_who(actor), reason=reason, expected=expect)
+    before = point(catalogue, version, name, actor=who_asks(actor), reason=reason, expected=expect)
     row = {"alias": name, "from": str(before) if before else None, "to": str(version)}
     if as_json:
         print_json(row)
@@ -167,7 +118,7 @@ def undo(
     as_json: AsJson = False,
 ) -> None:
     """Point the champion back at the version before; again, and it goes back further."""
-    before, after = open_catalogue(home).aliases.undo(model, name, actor=_who(actor), reason=reason or "undo")
+    before, after = open_catalogue(home).aliases.undo(model, name, actor=who_asks(actor), reason=reason or "undo")
     if as_json:
         print_json({"alias": name, "from": str(before), "to": str(after)})
     else:
@@ -189,7 +140,7 @@ def reconcile(
     if adopt == revert:
         raise InvalidInput("adopt: choose one of --adopt and --revert", hint="--adopt keeps what stands in MLflow")
     choice: Literal["adopt", "revert"] = "adopt" if adopt else "revert"
-    now = open_catalogue(home).aliases.reconcile(model, name, choice, actor=_who(actor), reason=reason or choice)
+    now = open_catalogue(home).aliases.reconcile(model, name, choice, actor=who_asks(actor), reason=reason or choice)
     typer.echo(f"{name} of {model}: {now or 'nothing'}")
 
 
@@ -289,8 +240,8 @@ def waive(
 
     if not DIGEST.fullmatch(digest):
         raise InvalidInput(f"digest: {digest!r} is none", hint="copy it from the refusal: sha256: and 64 hex digits")
-    open_catalogue(home, create=True).journal.write_waiver(digest, actor=_who(actor), reason=reason)
-    typer.echo(f"{digest} waived by {_who(actor)}")
+    open_catalogue(home, create=True).journal.write_waiver(digest, actor=who_asks(actor), reason=reason)
+    typer.echo(f"{digest} waived by {who_asks(actor)}")
 
 
 def open_catalogue(home: Path, *, create: bool = False) -> "MlflowCatalogue":
@@ -310,9 +261,10 @@ def open_catalogue(home: Path, *, create: bool = False) -> "MlflowCatalogue":
     return MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
 
 
-def _point(
+def point(
     catalogue: "MlflowCatalogue", version: "VersionId", name: str, *, actor: str, reason: str, expected: str | None
 ) -> "VersionId | None":
+    """Point an alias at a version and return where it pointed; with ``expected`` only if it pointed there."""
     from contracts.ids import VersionRef
     from registry.aliases import Expectation, is_champion
 
@@ -321,7 +273,8 @@ def _point(
     return point(version, name, actor=actor, reason=reason, expected=wanted)
 
 
-def _who(actor: str) -> str:
+def who_asks(actor: str) -> str:
+    """Return who was named, else the user of this machine."""
     return actor or getpass.getuser()
 
 
@@ -332,7 +285,8 @@ def _read_tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _row(record: "VersionRecord") -> dict[str, Any]:
+def row_of(record: "VersionRecord") -> dict[str, Any]:
+    """Return a version as a row with stable keys."""
     return {
         "version": str(record.id),
         "digest": record.digest,

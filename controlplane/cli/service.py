@@ -71,12 +71,14 @@ def list_(session: Session) -> None:
 @app.command()
 @remote
 def show(session: Session, name: Name) -> None:
-    """Show a service: its champion, its rollout and its spec."""
+    """Show a service: its champion, its rollout, what holds it back, and its spec without what is the default."""
     service = session.api.get(f"/services/{name}")
     if session.as_json:
         print_json(service)
         return
     import yaml
+
+    from contracts.specs.service import ServiceSpec
 
     for key in ("name", "model", "revision", "champion", "previous", "rollout", "actor", "reason", "note"):
         if service.get(key):
@@ -84,7 +86,8 @@ def show(session: Session, name: Name) -> None:
     for line in safety.in_force(session, name):
         typer.echo(line)
     typer.echo()
-    typer.echo(yaml.safe_dump(service["spec"], sort_keys=False, allow_unicode=True).rstrip())
+    written = ServiceSpec.model_validate(service["spec"]).model_dump(mode="json", exclude_defaults=True)
+    typer.echo(yaml.safe_dump(written, sort_keys=False, allow_unicode=True).rstrip())
 
 
 def _load(file: str) -> tuple[str, str]:

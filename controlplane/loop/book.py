@@ -1,6 +1,5 @@
 """The book: one tick of all rollouts, written in one fenced transaction, or not at all."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +15,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.rollouts import Step
 from controlplane.store.wishes import Wish
 from controlplane.stores import Stores
-from rollout.actions import ActionKind
+from rollout.actions import ActionKind, ReasonCode
 from rollout.machine import Decision
 from rollout.observation import Observation
 from rollout.phases import ManualKind, Phase
@@ -101,7 +100,7 @@ def _record(page: Page) -> dict[str, object]:
         "at_s": page.observation.at_s,
         "rollout_id": page.trial.row.id,
         "policy_digest": page.trial.policy.digest,
-        "observation": json.loads(page.observation.to_json()),
+        "observation": page.observation.to_document(),
         "decision": decision_document(page.decision),
     }
 
@@ -117,23 +116,25 @@ def _closed(pages: Sequence[Page]) -> dict[int, str]:
 
 def _notes(page: Page) -> list[tuple[str, Event]]:
     """Return what people are told of a decision, each with the key by which it is told once."""
-    state, decision = page.decision.state, page.decision
-    return [
-        (
-            action.key,
-            Event(
-                code=decision.reason.code.value,
-                at_s=state.at_s,
-                subject=f"rollout/{state.rollout_id}",
-                message=action.message,
-                data={
-                    "service": page.trial.spec.service,
-                    "challenger": state.challenger,
-                    "phase": state.phase.value,
-                    "weight": decision.weight,
-                },
-            ),
-        )
-        for action in decision.actions
+    row, code = page.trial.row, page.decision.reason.code.value
+    told = [
+        (action.key, _event(page, code, action.message))
+        for action in page.decision.actions
         if action.kind is ActionKind.NOTIFY
     ]
+    if row.fence == 0:
+        sentence = f"{row.challenger} is tried against {row.champion}, asked by {row.actor}: {row.reason}"
+        told.append((f"{row.id}:{ReasonCode.STARTED.value}", _event(page, ReasonCode.STARTED.value, sentence)))
+    return told
+
+
+def _event(page: Page, code: str, message: str) -> Event:
+    state = page.decision.state
+    told = {"service": page.trial.spec.service, "challenger": state.challenger, "phase": state.phase.value}
+    return Event(
+        code=code,
+        at_s=state.at_s,
+        subject=f"rollout/{state.rollout_id}",
+        message=message,
+        data={**told, "weight": page.decision.weight},
+    )

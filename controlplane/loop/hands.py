@@ -150,4 +150,5 @@ class Hands:
             return []
         self._strays[service] = target
         message = f"champion of {champion.model} was moved outside Roost, from {champion} to {target or 'nothing'}"
-        return [Event(code="alias.moved-outside", at_s=at_s, subject=f"service/{service}", message=message)]
+        told = {"service": service, "target": str(target) if target is not None else None}
+        return [Event(code="alias.moved-outside", at_s=at_s, subject=f"service/{service}", message=message, data=told)]

@@ -88,7 +88,10 @@ class Planner:
             if trial is None:
                 subject = f"service/{service.name}"
                 message = f"{owner} takes over from {service.champion}: {why}"
-                self._plan.told.append(Event(code="service.crowned", at_s=self._at_s, subject=subject, message=message))
+                told = {"service": service.name, "champion": str(owner)}
+                self._plan.told.append(
+                    Event(code="service.crowned", at_s=self._at_s, subject=subject, message=message, data=told)
+                )
         return owner
 
     def _heir(self, service: Service, orders: Orders) -> tuple[VersionId | None, str]:

@@ -13,6 +13,7 @@ from evaluation.scorers.port import Score, Scorer
 
 KINDS = ("attempts", "requests", "exposures", "refusals", "signals", "feedback")
 """What a batch holds rows of, each row of one service."""
+HEAD = tuple(name for name in TelemetryBatch.model_fields if name not in KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +75,24 @@ def part_by_service(
     reply: TelemetryReply, services: Collection[str], speaks_for: Callable[[TelemetryBatch, str], bool]
 ) -> dict[str, TelemetryReply]:
     """Return each service's own part of a pull: all batches that speak for it, with its rows alone."""
-    batches: dict[str, list[TelemetryBatch]] = {service: [] for service in services}
+    parts: dict[str, list[TelemetryBatch]] = {service: [] for service in services}
     for batch in reply.batches:
         rows: dict[str, dict[str, list[Any]]] = {}
         for kind in KINDS:
             for row in getattr(batch, kind):
                 rows.setdefault(row.service, {}).setdefault(kind, []).append(row)
-        bare = {name: getattr(batch, name) for name in TelemetryBatch.model_fields if name not in KINDS}
+        bare = {name: getattr(batch, name) for name in HEAD} | dict.fromkeys(KINDS, ())
         for service in services:
             if speaks_for(batch, service):
-                mine = rows.get(service, {})
-                # The rows were validated as part of the whole.
-                part = TelemetryBatch.model_construct(**bare, **{kind: tuple(mine.get(kind, ())) for kind in KINDS})
-                batches[service].append(part)
+                mine = {kind: tuple(found) for kind, found in rows.get(service, {}).items()}
+                # Its rows were checked as part of the whole.
+                parts[service].append(TelemetryBatch.model_construct(**(bare | mine)))
     samples: dict[str, list[SampledOutput]] = {}
     for sample in reply.samples:
         samples.setdefault(sample.service, []).append(sample)
     return {
-        service: TelemetryReply(boot=reply.boot, batches=()).model_copy(
-            update={"batches": tuple(batches[service]), "samples": tuple(samples.get(service, ()))}
+        service: TelemetryReply.model_construct(
+            boot=reply.boot, batches=tuple(parts[service]), samples=tuple(samples.get(service, ()))
         )
         for service in services
     }

@@ -1,7 +1,7 @@
 """Gateways and other sources as one data plane: what each counted, in one reply."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from contracts.errors import RoostError, Unavailable
 from contracts.ids import VersionId
@@ -28,11 +28,6 @@ class JoinedDataPlane:
         self._gateways, self._sources = gateways, sources
         self._table: RoutingTable | None = None
         self._problems: dict[str, str] = {}
-
-    @property
-    def outside(self) -> frozenset[str]:
-        """The services whose traffic does not pass the gateways."""
-        return frozenset(self._sources)
 
     def push(self, table: RoutingTable) -> None:
         """Put a routing table in force.
@@ -68,7 +63,16 @@ class JoinedDataPlane:
                 self._note(service, "; ".join(source.problems))
             except RoostError as error:
                 self._note(service, error.message)
-        return reply.model_copy(update={"batches": (*batches, *reply.batches)})
+        # Their senders know no routing table; the gateways' is in force.
+        known = {"table_revision": self._table.revision} if self._table is not None else {}
+        told = (batch.model_copy(update=known) for batch in batches)
+        return reply.model_copy(update={"batches": (*told, *reply.batches)})
+
+    def speaks_for(self, batch: TelemetryBatch, service: str) -> bool:
+        """Tell whether a batch is news of a service: its own source's where it has one, else the gateways'."""
+        if batch.gateway == GATEWAY:
+            return any(row.service == service for row in batch.requests)
+        return service not in self._sources
 
     def _expected(self, service: str) -> tuple[VersionId, ...]:
         """Return the versions that a service's users are sent to."""
@@ -88,10 +92,3 @@ class JoinedDataPlane:
         if problem != self._problems.get(service, ""):
             log.warning("telemetry of %s from Prometheus: %s", service, problem or "complete again")
             self._problems[service] = problem
-
-
-def speaks_for(batch: TelemetryBatch, service: str, outside: Collection[str]) -> bool:
-    """Tell whether a batch is news of a service: its own source's if it is ``outside`` the gateways, else theirs."""
-    if batch.gateway == GATEWAY:
-        return any(row.service == service for row in batch.requests)
-    return service not in outside

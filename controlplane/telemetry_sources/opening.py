@@ -18,8 +18,10 @@ SpecOf = Callable[[str], ServiceSpec]
 
 
 @contextmanager
-def joined_telemetry(home: Path, gateways: DataPlane, spec_of: SpecOf, clock: Clock, rng: Rng) -> Iterator[DataPlane]:
-    """Yield the gateways joined with the sources that a home's ``telemetry.yaml`` names; without one, the gateways.
+def joined_telemetry(
+    home: Path, gateways: DataPlane, spec_of: SpecOf, clock: Clock, rng: Rng
+) -> Iterator[JoinedDataPlane]:
+    """Yield the gateways, joined with the sources that a home's ``telemetry.yaml`` names, if there is one.
 
     ``spec_of`` returns a service's newest spec; `NotFound` when there is none yet.
 
@@ -29,7 +31,7 @@ def joined_telemetry(home: Path, gateways: DataPlane, spec_of: SpecOf, clock: Cl
     """
     told = load_telemetry(home / FILE)
     if told is None:
-        yield gateways
+        yield JoinedDataPlane(gateways, {})
         return
     token = told.token.read(home) if told.token is not None else None
     with PrometheusServer(told.url, token) as server:

@@ -66,22 +66,22 @@ def _endpoint(method: str, path: str, operation: dict[str, Any], schemas: dict[s
     for name, where, schema, required, told in rows:
         said = ", ".join(part for part in ("required" if required else "", told) if part)
         yield f"| `{name}` | {where} | {_kind(schema, schemas)} | {said} |"
-    answers = [_answer(answer, schemas) for status, answer in operation["responses"].items() if status.startswith("2")]
-    if any(answers):
-        yield from ("", f"Answers {' or '.join(dict.fromkeys(filter(None, answers)))}.")
+    good = (answer for status, answer in operation["responses"].items() if status.startswith("2"))
+    answers = dict.fromkeys(told for answer in good for told in _answers(answer, schemas))
+    if answers:
+        yield from ("", f"Answers {' or '.join(answers)}.")
 
 
-def _answer(answer: dict[str, Any], schemas: dict[str, Any]) -> str:
+def _answers(answer: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-    return " or ".join(
-        f"`{{{', '.join(model['properties'])}}}`" if "items" not in model["properties"] else _page(model, schemas)
-        for option in schema.get("anyOf", [schema])
-        if "properties" in (model := _resolve(option, schemas))
-    )
+    for option in schema.get("anyOf", [schema]):
+        keys = _resolve(option, schemas).get("properties", {})
+        if keys:
+            yield _page(keys, schemas) if "items" in keys else f"`{{{', '.join(keys)}}}`"
 
 
-def _page(model: dict[str, Any], schemas: dict[str, Any]) -> str:
-    item = _resolve(model["properties"]["items"]["items"], schemas)
+def _page(keys: dict[str, Any], schemas: dict[str, Any]) -> str:
+    item = _resolve(keys["items"]["items"], schemas)
     return f"`items` of `{{{', '.join(item.get('properties', {'…': None}))}}}`"
 
 

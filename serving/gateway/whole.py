@@ -19,7 +19,7 @@ class WholeReader:
     """
 
     def __init__(self) -> None:
-        self._parser: httptools.HttpRequestParser | None = None
+        self._parser = httptools.HttpRequestParser(self)
         self._begun = self._complete = 0
         self.method = self.path = ""
         self.headers: dict[bytes, bytes] = {}
@@ -30,17 +30,16 @@ class WholeReader:
         """Read a piece; tell whether it is exactly one request, and nothing unusual is asked in its head."""
         self._begun = self._complete = 0
         self.path, self.body, self.headers = "", b"", {}
-        parser = self._parser or httptools.HttpRequestParser(self)
-        self._parser = None
+        parser = self._parser
         try:
             parser.feed_data(piece)
-            self.method = parser.get_method().decode()
+            if self._begun == self._complete == 1 and parser.get_http_version() == "1.1":
+                self.method = parser.get_method().decode()
+                return b"expect" not in self.headers and "%" not in self.path and "?" not in self.path
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return False
-        if not self._begun == self._complete == 1 or parser.get_http_version() != "1.1" or b"expect" in self.headers:
-            return False
-        self._parser, self.keeps_alive = parser, parser.should_keep_alive()
-        return "%" not in self.path and "?" not in self.path
+            pass
+        self._parser = httptools.HttpRequestParser(self)  # the other one is in the middle of something
+        return False
 
     def on_message_begin(self) -> None:
         """Count the requests that begin in the piece."""
@@ -59,8 +58,9 @@ class WholeReader:
         self.body += body
 
     def on_message_complete(self) -> None:
-        """Count the requests that end in the piece."""
+        """Count the requests that end in the piece, and note whether the client wants to go on after it."""
         self._complete += 1
+        self.keeps_alive = self._parser.should_keep_alive()
 
 
 class WholeExchange(Exchange):

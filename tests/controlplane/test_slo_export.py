@@ -175,7 +175,7 @@ def attempts(good: str, slow: str, lane: str, objective: str) -> list[dict[str, 
 
 
 def burns(at: str, *severities: tuple[str, str, str], shares: Sequence[float]) -> dict[str, Any]:
-    """Return the test that exactly these (objective, severity, window) fire, and of recorded shares of the last 5 min."""
+    """Return the test that exactly these (objective, severity, window) fire, and of the shares of the last 5 min."""
     labels = [f'{{objective="{o}", severity="{s}", window="{w}"}}' for o, s, w in severities]
     expression = 'sum by (objective, severity, window) (ALERTS{alertname="RoostErrorBudgetBurn",alertstate="firing"})'
     fired = {"expr": expression, "eval_time": at, "exp_samples": [{"labels": one, "value": 1} for one in labels]}

@@ -21,7 +21,7 @@ from contracts.wire.telemetry import RequestCounts, TelemetryBatch, TelemetryRep
 from controlplane.loop.ports import DataPlane
 from controlplane.secret import Secret
 from controlplane.telemetry_sources.counters import TOTAL, Counters, Group
-from controlplane.telemetry_sources.joined import JoinedDataPlane, speaks_for
+from controlplane.telemetry_sources.joined import JoinedDataPlane
 from controlplane.telemetry_sources.opening import joined_telemetry
 from controlplane.telemetry_sources.prometheus import PrometheusSource, narrow
 from controlplane.telemetry_sources.prometheus_server import PrometheusServer, Sample, Series
@@ -275,7 +275,9 @@ def test_a_source_that_is_away_keeps_no_other_waiting_and_is_told_of_once(caplog
 def test_a_home_without_settings_has_its_gateways_alone(tmp_path: Path) -> None:
     gateways = Gateways()
     with joined_telemetry(tmp_path, gateways, no_service, FakeClock(), SeededRng(1)) as plane:
-        assert plane is gateways
+        reply = plane.fetch({})
+        assert reply == gateways.fetch({})
+        assert plane.speaks_for(reply.batches[0], "tags")
 
 
 def no_service(name: str) -> ServiceSpec:

@@ -159,3 +159,40 @@ def test_a_refusal_reaches_the_shell_with_its_status(home: Path) -> None:
     assert answer.returncode == 3
     assert answer.stderr.startswith("error: absent@1 is not registered")
     assert answer.stdout == ""
+
+
+def test_a_folder_says_how_it_wants_to_be_asked_and_options_come_first(shell: Shell, model: Path) -> None:
+    document = {"num_inference_steps": 4, "guidance_scale": 1.5, "height": 64, "width": 32}
+    (model / "generation.json").write_text(json.dumps(document))
+    shell.text("register", "asked", str(model))
+    shell.text("register", "asked", str(model), "--steps", "9", "--size", "128x256")
+    first, second = (shell.json("show", f"asked@{number}")["defaults"] for number in (1, 2))
+    assert (first["num_inference_steps"], first["width"], first["height"]) == (4, 32, 64)
+    assert (second["num_inference_steps"], second["guidance_scale"]) == (9, 1.5)
+    assert (second["width"], second["height"]) == (128, 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ('{"steps": 4}', (), "generation.json.steps"),
+        ("[", (), "generation.json"),
+        ("{}", ("--size", "wide"), "WIDTHxHEIGHT"),
+        ("{}", ("--dtype", "int3"), "torch_dtype"),
+    ],
+)
+def test_wrong_generation_defaults_are_told(
+    shell: Shell, model: Path, text: str, words: tuple[str, ...], message: str
+) -> None:
+    (model / "generation.json").write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        shell.text("register", "mistaken", str(model), *words)
+
+
+def test_a_card_is_made_of_what_was_told(shell: Shell, model: Path) -> None:
+    shell.text("register", "told", str(model), "--licence", "Apache-2.0", "--limitations", "digits only")
+    text = shell.text("card", "told@1")
+    assert "Apache-2.0" in text
+    assert "- digits only" in text
+    document = shell.json("card", "told@1")
+    assert (document["licence"], document["limitations"]) == ("Apache-2.0", ["digits only"])

@@ -107,6 +107,7 @@ def test_each_action_is_offered_with_its_effect_or_why_not(plane: tuple[Ground, 
     text = pages.get(f"/rollouts/{rollout_id}").text
     assert f'href="/rollouts/{rollout_id}/actions/abort"' in text
     assert "resume is possible while" in text
+    assert "Started by admin: faster" in text
     abort = pages.get(f"/rollouts/{rollout_id}/actions/abort").text
     assert "25 % of traffic returns to m@1" in abort
     assert f"roost rollout abort {rollout_id} --reason" in abort
@@ -136,7 +137,10 @@ def test_what_is_asked_is_asked_once_in_the_persons_name_with_their_reason(
 
 def test_another_site_can_not_ask(plane: tuple[Ground, str, TestClient]) -> None:
     ground, rollout_id, pages = plane
-    log_in(pages, ground, Role.ADMIN)
+    # Where a browser tells no site (plain http under a name), it must tell our own pages' origin.
+    assert pages.get("/login").headers["referrer-policy"] == "same-origin"
+    origin = {"origin": "http://127.0.0.1"}
+    assert pages.post("/login", data={"token": ground.token(Role.ADMIN)}, headers=origin).status_code == 303
     form = {"reason": "x", "key": "k"}
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}, {}):
         for path in (f"/rollouts/{rollout_id}/actions/abort", "/start"):
@@ -261,6 +265,16 @@ def test_an_abort_by_keyboard_in_a_browser(tmp_path: Path, page: "Page") -> None
         page.wait_for_selector("#asked >> text=wrong tokenizer")
         (wish,) = ground.stores.wishes.of_rollout(rollout_id)
         assert (wish.action.kind, wish.action.reason) == ("abort", "wrong tokenizer")
+        page.goto(f"{url}/")
+        page.click("a.button:text-is('Freeze')")
+        page.wait_for_selector("dialog[open] textarea")
+        page.keyboard.type(XSS)
+        page.click("dialog button.main")
+        page.wait_for_selector("#holds >> text=Lift")
+        assert XSS in page.inner_text("#holds")
+        for path in ("/", "/start?version=m@3"):
+            page.goto(url + path)
+            assert violations(page, "") == [], path
     finally:
         ground.home.feed.close()
         server.should_exit = True

@@ -1,6 +1,5 @@
 """Pictures from a pipeline directory, made the plain way: DiffusionPipeline.from_pretrained and a call."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from contracts.wire.worker import GenerationDefaults
 from controlplane.demo.model.quiet import load_diffusers
+from registry.generation import read_generation
 
-GENERATION_FILE: Final = "generation.json"
 SAMPLE_SEED: Final = 31
 """Seed of the first picture of a figure; the k-th has SAMPLE_SEED + k, whatever the batch."""
 
@@ -26,9 +25,9 @@ FEW_STEPS: Final = GUIDED.model_copy(update={"num_inference_steps": 4, "guidance
 
 def read_defaults(directory: Path) -> GenerationDefaults:
     """Read the generation defaults of an assembled version; its faults are left aside."""
-    document = json.loads((directory / GENERATION_FILE).read_text(encoding="utf-8"))
-    document.pop("faults", None)
-    return GenerationDefaults.model_validate(document)
+    generation = read_generation(directory)
+    assert generation is not None  # noqa: S101 - every assembled version has the file
+    return generation.defaults
 
 
 def load_pipeline(directory: Path, torch_dtype: str) -> Any:

@@ -21,7 +21,8 @@ from controlplane.demo.model.edits import (
     scale_latents,
     swap_token_rows,
 )
-from controlplane.demo.model.sampling import FEW_STEPS, GENERATION_FILE, GUIDED
+from controlplane.demo.model.sampling import FEW_STEPS, GUIDED
+from registry.generation import GENERATION_FILE
 
 HUNGRY_HEADROOM_BYTES: Final = 96 * 2**20
 LEAKY_HEADROOM_BYTES: Final = 80 * 2**20

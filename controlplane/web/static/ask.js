@@ -31,5 +31,8 @@ export async function renew() {
   const place = document.querySelector('[data-person]');
   if (!place?.firstElementChild) return;
   const part = await holds(location.href, '[data-person]').catch(() => null);
-  if (part && part.innerHTML !== place.innerHTML && !place.contains(document.activeElement)) place.replaceWith(document.adoptNode(part));
+  if (!part || part.innerHTML === place.innerHTML) return;
+  const held = place.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+  place.replaceWith(document.adoptNode(part));
+  if (held) part.querySelector(`a[href="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
 }

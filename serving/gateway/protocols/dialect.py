@@ -86,7 +86,7 @@ def answer_lines(intake: Intake, answers: list[Answer]) -> bytes:
         told += "x-roost-cache: hit\r\n"
     if intake.forced is not None:
         told += "x-roost-forced: true\r\n"
-    return told.encode("ascii")
+    return told.encode()
 
 
 def dump(document: object) -> bytes:
