@@ -26,6 +26,7 @@ def main() -> int:
         "ui-rollout": (f"/rollouts/{newest}", "light", 1200),
         "ui-rollout-dark": (f"/rollouts/{newest}", "dark", 760),
         "ui-fleet": ("/", "light", 620),
+        "ui-quality": ("/quality", "light", 820),
         "ui-decisions": ("/decisions", "light", 700),
     }
     too_large = 0

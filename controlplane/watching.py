@@ -17,7 +17,7 @@ from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryReply
 from controlplane.hooks import Hooks
 from controlplane.loop.evidence import Judged
-from controlplane.loop.ports import Sight, Watcher
+from controlplane.loop.ports import Sight
 from controlplane.reviewing.desk import Output, ReviewDesk
 from controlplane.store.history import SCORES, History, ScoredOutput
 from controlplane.store.telemetry_database import reading
@@ -199,19 +199,6 @@ def _told(finding: Finding) -> dict[str, object]:
     return {name: getattr(finding, name) for name in Finding.__slots__ if name != "hook"}
 
 
-class Watchers:
-    """Several that look on, as one."""
-
-    def __init__(self, *watchers: Watcher) -> None:
-        self._watchers = watchers
-
-    def look(
-        self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId | None
-    ) -> tuple[ManualAction, ...]:
-        """Let each look in its order; return what all of them ask."""
-        return tuple(action for watcher in self._watchers for action in watcher.look(reply, judged, challenger))
-
-
 class ServiceWatchers:
     """Looks on at all services: one history and one review queue, and each service's own monitors."""
 
@@ -275,12 +262,13 @@ class ServiceWatchers:
         if not spec.monitors:
             return None
         try:
-            return MonitorWatcher(
-                spec, self._scorers, self._history, self._clock, tell=lambda one: self._told.append(one), hooks=self._hooks
-            )
+            return MonitorWatcher(spec, self._scorers, self._history, self._clock, tell=self._hear, hooks=self._hooks)
         except InvalidInput as error:
             log.warning("%s has no monitors: %s", spec.service, error.message)
             return None
+
+    def _hear(self, event: Event) -> None:
+        self._told.append(event)
 
     def _note(self, spec: ServiceSpec) -> None:
         try:

@@ -18,7 +18,6 @@ from controlplane.hooks import Hooks, read_secret
 from controlplane.loop.book import GATEWAY
 from controlplane.loop.controller import Controller
 from controlplane.loop.ports import Guard
-from controlplane.loop.routing import RoutingDesk
 from controlplane.loop.world import World
 from controlplane.reviewing.desk import ReviewDesk
 from controlplane.reviewing.evidence import PreferenceEvidence
@@ -90,11 +89,10 @@ def embedded_system(
         fleet = LocalFleet(settings.fleet, logs=settings.logs, outlives=True)
         stack.callback(_close_fleet, fleet, settings, leave)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
-        desk = RoutingDesk(client, fleet, fence=client.fence() + 1)
         plane = stack.enter_context(
             joined_telemetry(settings.home, client, lambda name: stores.services.get(name).spec, clock, rng)
         )
-        world = World(clock, rng, catalogue, fleet, plane, desk, stores.ledger, MemoryBudget().limit_bytes)
+        world = World(clock, rng, catalogue, fleet, plane, MemoryBudget().limit_bytes)
         known = scorers if scorers is not None else InstalledScorers()
         controller = Controller(
             world,

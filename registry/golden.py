@@ -134,6 +134,12 @@ def measure_difference(reference: Sequence[bytes], made: Sequence[bytes]) -> Dif
     )
 
 
+def is_blank(picture: bytes) -> bool:
+    """Tell whether nothing is drawn in a picture (PNG)."""
+    pixels = _read(picture)
+    return int(pixels.max()) - int(pixels.min()) <= BLANK_LEVELS
+
+
 def measure_quality(
     scorer: PictureScorer, prompts: Sequence[str], before: Sequence[bytes], after: Sequence[bytes]
 ) -> Quality | None:

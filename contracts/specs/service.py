@@ -150,6 +150,17 @@ class Approval(Frozen):
     four_eyes: bool = False
 
 
+class Requirements(Frozen):
+    """What must be there before a version may get traffic; a person can insist with ``force`` and a reason.
+
+    With ``comparison`` a kept side-by-side comparison with the champion, of these very bytes, that found no harm; on
+    the prompt set with the digest ``prompts``, where that is given.
+    """
+
+    comparison: bool = False
+    prompts: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+
+
 class AliasPolicy(StrEnum):
     """What happens when somebody else moves the ``champion`` alias in MLflow: taken back, followed, or only told."""
 
@@ -177,6 +188,7 @@ class ServiceSpec(Frozen):
     aliases: AliasPolicy = AliasPolicy.REVERT
     rollout: RolloutSpec = RolloutSpec()
     approval: Approval = Approval()
+    require: Requirements | None = None
     watch: WatchSpec = WatchSpec()
     freeze: FreezeSpec | None = None
 

@@ -3,13 +3,12 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
 from contracts.clock import Clock, SystemClock
-from contracts.ids import VersionId, VersionRef
+from contracts.ids import VersionId
 from contracts.rng import Rng, SystemRng
 from controlplane.api.access import AccessSpec
 from controlplane.api.doorkeeper import Doorkeeper
@@ -24,7 +23,7 @@ from controlplane.store.replies import Replies
 from controlplane.store.tokens import load_token_key
 from controlplane.stores import Stores
 from controlplane.web.sources.home import Home
-from registry.catalogue import Catalogue, Registration, VersionPage, VersionRecord
+from registry.catalogue import Catalogue, VersionPage, VersionRecord
 
 
 class Shelf(Catalogue, Protocol):
@@ -37,48 +36,6 @@ class Shelf(Catalogue, Protocol):
     def adopt(self, version: VersionId) -> VersionRecord:
         """Make a version that somebody registered in MLflow ours, if it passes inspection."""
         ...
-
-
-class LazyShelf:
-    """A catalogue that is opened when somebody first asks it: MLflow takes seconds to be imported."""
-
-    def __init__(self, open_: Callable[[], Shelf]) -> None:
-        self._open, self._lock = open_, threading.Lock()
-        self._opened: Shelf | None = None
-
-    def _shelf(self) -> Shelf:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._open()
-            return self._opened
-
-    def register(self, model: str, registration: Registration) -> VersionRecord:
-        """Copy a directory into the registry."""
-        return self._shelf().register(model, registration)
-
-    def get(self, reference: VersionRef) -> VersionRecord:
-        """Return the version that a number or an alias names."""
-        return self._shelf().get(reference)
-
-    def list_versions(self, model: str) -> list[VersionRecord]:
-        """Return the versions of a model, newest first."""
-        return self._shelf().list_versions(model)
-
-    def fetch(self, version: VersionId) -> Path:
-        """Return a local directory with the version's bytes."""
-        return self._shelf().fetch(version)
-
-    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
-        """Point an alias at a version."""
-        return self._shelf().move_alias(version, alias, actor=actor, reason=reason)
-
-    def search(self, model: str | None = None, *, page: str | None = None, size: int = 100) -> VersionPage:
-        """Return one page of versions."""
-        return self._shelf().search(model, page=page, size=size)
-
-    def adopt(self, version: VersionId) -> VersionRecord:
-        """Make a version that somebody registered in MLflow ours."""
-        return self._shelf().adopt(version)
 
 
 @dataclass

@@ -165,8 +165,9 @@ def _lines(rollout: Rollout, width: int) -> list[str]:
     lines, rows = head_lines(rollout), check_rows(rollout)
     if rows:
         lines += ["", *lay_out(CHECK_COLUMNS, rows, shrinks="CHECK", width=width)]
-    if not rollout["ended"]:
-        lines += ["", "What may be asked now:", *action_lines(rollout.get("actions", ()))]
+    actions = rollout.get("actions", ())
+    if any(action["allowed"] for action in actions):
+        lines += ["", "What may be asked now:", *action_lines(actions)]
     return lines
 
 

@@ -2,8 +2,11 @@
 
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Self
+
+from sqlalchemy import select
 
 from contracts.errors import Unavailable
 from contracts.ids import CHAMPION, VersionId, VersionRef
@@ -17,6 +20,9 @@ from controlplane.demo.versions import Versions
 from controlplane.desks.rollouts import RolloutDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.loop.effects import warm_up
+from controlplane.settings import Settings
+from controlplane.store.history import SCORES, History
+from controlplane.store.telemetry_database import reading
 from controlplane.wiring import System
 from registry.catalogue import VersionRecord
 
@@ -82,6 +88,8 @@ class Company:
         """Play one case to its end."""
         champion = self._stores.services.production(self._spec.service).champion
         result = self._player.play(case, self._versions.find(case.version), VersionId.parse(str(champion)))
+        if result.seen.by and result.served.wrong:
+            result = replace(result, example=_find_wrong(self._system.settings, result.version))
         self._stage.say(f"{'✔' if result.as_expected else '✖'} {case.version}: {result.seen}")
         if case.version == FASTER and result.as_expected:
             self._traffic.ask(self._rate * LATER)
@@ -133,3 +141,10 @@ class Company:
         scene.rate = view.request_rate if view is not None else 0.0
         scene.answered = dict(self._traffic.totals.versions)
         scene.aside = self._versions.aside
+
+
+def _find_wrong(settings: Settings, version: VersionId) -> str:
+    """Return what a wrong picture of a version shows, in its scorer's words."""
+    wrong = select(SCORES.c.reason).where(SCORES.c.version == str(version), SCORES.c.value == 0.0)
+    with closing(History(settings.history_uri)) as history, reading(history.engine) as connection:
+        return str(connection.execute(wrong.order_by(SCORES.c.at_s).limit(1)).scalar() or "")

@@ -33,7 +33,10 @@ SHOWN_CHANGE = 0.05
 
 @dataclass(frozen=True)
 class Result:
-    """How one case of the demo ended, and what its users got; ``allowed`` bad answers, where the case bounds them."""
+    """How one case of the demo ended, and what its users got.
+
+    ``allowed`` bad answers, where the case bounds them; ``example`` says what a wrong picture showed.
+    """
 
     case: Case
     version: VersionId
@@ -42,6 +45,7 @@ class Result:
     duration_s: float
     served: Served
     allowed: float | None = None
+    example: str = ""
 
     @property
     def as_expected(self) -> bool:
@@ -227,8 +231,8 @@ def _title(result: Result) -> str:
 
 def _reason(result: Result) -> Text:
     served, notes = result.served, []
-    if served.wrong and result.seen.by:
-        notes.append(f"one picture: {served.wrong[0]}")
+    if result.example:
+        notes.append(f"one picture: {result.example}")
     if served.rescued:
         notes.append(f"{served.rescued} requests were answered by the champion instead")
     if result.allowed is not None:

@@ -39,15 +39,18 @@ class LiveTraffic:
         """Let users send so many requests a second from now on."""
         self.stop()
         self.rate, self._seed = rate, self._seed + 1
+        self._crowd = _Crowd(self.plans(rate), self.totals, self._seed)
+
+    def plans(self, rate: float) -> tuple[TrafficPlan, ...]:
+        """Return what is sent at a rate: those who come at random, and those who come in bursts."""
         steady = Arrivals(rate=rate * (1 - BURSTY_SHARE))
         bursts = Arrivals(
             rate=rate * BURSTY_SHARE, pattern=Pattern.BURSTY, period=BURST_PERIOD_S, burst_factor=BURST_FACTOR
         )
-        plans = tuple(
+        return tuple(
             TrafficPlan(self._url, self._service, arrivals, self._choose, USERS, most_in_flight=MOST_IN_FLIGHT)
             for arrivals in (steady, bursts)
         )
-        self._crowd = _Crowd(plans, self.totals, self._seed)
 
     def stop(self) -> None:
         """Let them finish what they have asked for, and send nothing more."""

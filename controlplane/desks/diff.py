@@ -18,9 +18,7 @@ def compare_documents(before: Mapping[str, Any], after: Mapping[str, Any]) -> tu
     """Return the differences in the order of their paths; lists are compared place by place."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     return tuple(
-        Change(path, old.get(path), new.get(path))
-        for path in sorted({*old, *new})
-        if old.get(path) != new.get(path)
+        Change(path, old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)
     )
 
 

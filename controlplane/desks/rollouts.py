@@ -124,6 +124,7 @@ class RolloutDesk:
         self._require_room(service)
         champion = self._champion(service)
         record = self._find(revision.spec, challenger, champion)
+        self._require_alive(service, record.id)
         if force:
             self._require_second(revision.spec, "force", actor=actor, role=role, challenger=record.id)
         else:
@@ -216,6 +217,11 @@ class RolloutDesk:
                     f"service {service} has a rollout in progress: {row.id} of {row.challenger} is {row.phase}",
                     hint="wait for it, or abort it first",
                 )
+
+    def _require_alive(self, service: str, version: VersionId) -> None:
+        kill = self._stores.kills.active().get(service, {}).get(str(version))
+        if kill is not None:
+            raise NotPermitted(f"{version} was stopped in {service}: {kill.reason}", hint="have the kill lifted first")
 
     def _require_fit(self, spec: ServiceSpec, champion: VersionId, record: VersionRecord) -> None:
         past = self._stores.rollouts.rolled_back(spec.service, record.digest)

@@ -46,8 +46,8 @@ class Controller:
     """One contender for the control of all services; it acts only while it leads.
 
     ``holder`` names it among others. ``speaks_for`` tells whether a batch is news of a service; every gateway's is
-    where all traffic passes the gateways. ``tell`` takes each event once it is written; ``executor`` is where slow things
-    are done, threads of its own by default.
+    where all traffic passes the gateways. ``tell`` takes each event once it is written; ``executor`` is where slow
+    things are done, threads of its own by default.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Deciding: what is seen of each living rollout, put together and decided on, all at once."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from contracts.errors import InvalidInput, RoostError
 from contracts.events import Event
@@ -13,12 +13,15 @@ from controlplane.loop.placing import Headroom
 from controlplane.loop.ports import Sight
 from controlplane.loop.sorting import Sorter
 from controlplane.loop.trial import Trial
+from controlplane.store.wishes import Wish
 from rollout.actions import ActionKind, FailedEffect
 from rollout.batch import Case, decide_many
-from rollout.machine import check_inputs
+from rollout.machine import Decision, check_inputs
 from rollout.observation import Observation
 from rollout.phases import ENDED, ManualAction, Phase
 from serving.fleet.port import FleetState
+
+Draft = tuple[Trial, Observation, tuple[Wish, ...]]
 
 
 class Decider:
@@ -57,18 +60,25 @@ class Decider:
         for name, trial in self._trials.items():
             wishes = tuple(self._agenda.wishes.get(trial.row.id, ()))
             manual = (*(wish.action for wish in wishes), *asked.get(name, ()))
-            observation = self._observe(trial, sights[name], manual)
-            try:
-                check_inputs(trial.policy, trial.state, observation)
-            except InvalidInput as error:
-                self.problems[name] = error.message
-                continue
-            drafts.append((trial, observation, wishes))
-        decisions = decide_many([Case(trial.policy, trial.state, seen) for trial, seen, _ in drafts])
+            drafts.append((trial, self._observe(trial, sights[name], manual), wishes))
+        try:
+            decisions = _decide(drafts)
+        except InvalidInput:
+            drafts = [draft for draft in drafts if self._is_decidable(draft)]
+            decisions = _decide(drafts)
         return [
             Page(trial, seen, decision, wishes, decision.state.phase in ENDED and seen.retired)
             for (trial, seen, wishes), decision in zip(drafts, decisions, strict=True)
         ]
+
+    def _is_decidable(self, draft: Draft) -> bool:
+        trial, observation, _ = draft
+        try:
+            check_inputs(trial.policy, trial.state, observation)
+        except InvalidInput as error:
+            self.problems[trial.spec.service] = error.message
+            return False
+        return True
 
     def _observe(self, trial: Trial, sight: Sight, manual: tuple[ManualAction, ...]) -> Observation:
         service, hands = trial.spec.service, self._hands
@@ -143,3 +153,7 @@ class Decider:
         champion = self._agenda.services[service].champion
         trial = self._trials.get(service)
         return ({champion} if champion is not None else set()) | (trial.placed() if trial is not None else set())
+
+
+def _decide(drafts: Sequence[Draft]) -> list[Decision]:
+    return decide_many([Case(trial.policy, trial.state, seen) for trial, seen, _ in drafts])

@@ -8,7 +8,7 @@ from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
-from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch, TelemetryReply
+from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch
 from evaluation.scorers.port import Score, Scorer
 from rollout.evidence.counts import Tally
 from rollout.evidence.two_arm import ArmsTick
@@ -65,7 +65,7 @@ class Flow:
 class EvidenceDesk:
     """Sorts the telemetry of one service by one revision of its spec."""
 
-    def __init__(self, spec: ServiceSpec, scorers: Mapping[str, Scorer], flow: Flow | None = None) -> None:
+    def __init__(self, spec: ServiceSpec, scorers: Mapping[str, Scorer]) -> None:
         self._spec = spec
         self._objectives = spec.objectives()
         missing = sorted(
@@ -75,31 +75,6 @@ class EvidenceDesk:
             known = ", ".join(sorted(scorers)) or "none"
             raise InvalidInput(f"slos: there is no scorer called {missing[0]!r}", hint=f"scorers: {known}")
         self._scorers = scorers
-        self._flow = flow or Flow()
-
-    @property
-    def newest_s(self) -> float | None:
-        """When the newest telemetry ended."""
-        return self._flow.newest_s
-
-    @property
-    def request_rate(self) -> float:
-        """The service's requests per second."""
-        return self._flow.request_rate
-
-    def sort(
-        self,
-        reply: TelemetryReply,
-        rollout_id: str,
-        champion: VersionId,
-        challenger: VersionId,
-        *,
-        since_s: float = -math.inf,
-    ) -> tuple[Evidence, list[Judged]]:
-        """Return the evidence in a reply, and every judged output for those who want to look."""
-        self._flow.note(self._spec.service, reply.batches)
-        judged = self.judge([sample for sample in reply.samples if sample.at_s >= since_s])
-        return self.arrange(reply.batches, judged, rollout_id, champion, challenger, since_s=since_s), judged
 
     def judge(self, samples: Sequence[SampledOutput]) -> list[Judged]:
         """Return this service's outputs with a score for each objective; a scorer that fails leaves them unscored."""

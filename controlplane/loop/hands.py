@@ -75,7 +75,7 @@ class Hands:
         """Tell whether the challenger may get traffic, and what keeps it from that."""
         version = trial.challenger
         failed = self.placer.failure(version, seen)
-        warm = self.placer.is_warm(version, seen, self.prompts(trial))
+        warm = self.placer.is_warm(version, seen, self.prompts(trial), may_be_blank=trial.row.forced)
         if isinstance(warm, RoostError):
             return False, [self.failed(ActionKind.WARM, warm)]
         return warm, [failed] if failed is not None else []

@@ -96,10 +96,15 @@ class Placer:
             return Headroom(fits=False, ever=True, sentence=sentence)
         return Headroom(fits=True, ever=True, sentence=f"{challenger} needs {needs}; {budget} are enough for all")
 
-    def is_warm(self, version: VersionId, seen: FleetState, prompts: Sequence[str]) -> bool | RoostError:
-        """Tell whether every ready replica has drawn the warm-up prompts; begin that where it hasn't."""
+    def is_warm(
+        self, version: VersionId, seen: FleetState, prompts: Sequence[str], *, may_be_blank: bool = True
+    ) -> bool | RoostError:
+        """Tell whether every ready replica has drawn the warm-up prompts; begin that where it hasn't.
+
+        Blank pictures among them are told as an error, unless they may be.
+        """
         endpoints = seen.endpoints(version)
-        outcomes = [self._warm(version, endpoint, prompts) for endpoint in endpoints]
+        outcomes = [self._warm(version, endpoint, prompts, may_be_blank=may_be_blank) for endpoint in endpoints]
         error = next((outcome for outcome in outcomes if isinstance(outcome, RoostError)), None)
         return error if error is not None else bool(endpoints) and all(outcomes)
 
@@ -110,11 +115,16 @@ class Placer:
             return None
         return FailedEffect(ActionKind.WARM, f"the worker of {version} can't load it: {health.message}", permanent=True)
 
-    def _warm(self, version: VersionId, endpoint: Endpoint, prompts: Sequence[str]) -> bool | RoostError:
+    def _warm(
+        self, version: VersionId, endpoint: Endpoint, prompts: Sequence[str], *, may_be_blank: bool
+    ) -> bool | RoostError:
         if not prompts:
             return True
         key = ("warm", version, endpoint.replica, endpoint.url)
         outcome = self._chores.ask(key, lambda: warm_replica(version, endpoint, tuple(prompts)))
+        if outcome is not None and outcome.value and not may_be_blank:
+            told = f"{outcome.value} of {len(prompts)} warm-up pictures of {version} are blank"
+            return RoostError(told, hint="mend the version, or insist with force and a reason")
         return outcome is not None and (outcome.error or True)
 
     def _prepare(self, version: VersionId) -> Prepared:

@@ -34,16 +34,6 @@ class DataPlane(Protocol):
         ...
 
 
-class Watcher(Protocol):
-    """Looks on while a rollout runs: keeps the history, and runs the monitors."""
-
-    def look(
-        self, reply: TelemetryReply, judged: Sequence[Judged], challenger: VersionId | None
-    ) -> tuple[ManualAction, ...]:
-        """Take what one tick brought; return what monitors ask of the challenger's rollout, nothing as a rule."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What one tick brought of one service: its judged outputs, and the rollout that lives, if one does."""

@@ -1,7 +1,7 @@
 """The routing desk: keeps what traffic should do, and tells the data plane when that changes."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from contracts.errors import Unavailable
 from contracts.ids import VersionId
@@ -30,7 +30,7 @@ class RoutingDesk:
     plane, which doesn't know its workers yet, changes nothing for users.
     """
 
-    def __init__(self, data_plane: DataPlane, fleet: Fleet, *, fence: int = 1) -> None:
+    def __init__(self, data_plane: DataPlane, fleet: Fleet, *, fence: int) -> None:
         self._data_plane, self._fleet, self.fence = data_plane, fleet, fence
         self._desired: dict[str, DesiredTraffic] = {}
         self._in_force: dict[str, ServiceRoutes] = {}
@@ -53,24 +53,9 @@ class RoutingDesk:
             for version, endpoints in routes.endpoints.items():
                 self._last_endpoints.setdefault(VersionId.parse(version), endpoints)
 
-    def want(self, desired: DesiredTraffic) -> None:
-        """Replace what a service's traffic should do."""
-        self._desired[desired.spec.service] = desired
-
     def want_only(self, services: Mapping[str, DesiredTraffic], *, held: Collection[str] = ()) -> None:
         """Replace what all traffic should do; ``held`` services stay as they are, others are not served any more."""
         self._desired, self._held = dict(services), frozenset(held)
-
-    def desired(self, service: str) -> DesiredTraffic:
-        """Return what a service's traffic should do."""
-        return self._desired[service]
-
-    def want_weight(self, service: str, weight: float, mirror_share: float) -> None:
-        """Change the challenger's share of a service that has a split; does nothing without one."""
-        desired = self._desired[service]
-        if desired.split is not None:
-            split = desired.split.model_copy(update={"weight": weight, "mirror_share": mirror_share})
-            self._desired[service] = replace(desired, split=split)
 
     def in_force(self, service: str) -> ServiceRoutes | None:
         """Return a service's routes as gateways acknowledged them, None when they have none."""

@@ -44,7 +44,6 @@ class Sorter:
     def recall(self, service: str, request_rate: float, newest_s: float | None) -> None:
         """Go on from what was last written down of a service's traffic."""
         self._flows[service] = Flow(request_rate, newest_s)
-        self._desks.pop(service, None)
 
     def flow(self, service: str) -> Flow:
         """Return a service's flow of traffic."""
@@ -56,7 +55,7 @@ class Sorter:
         if known is None or known[0] is not spec:
             names = {slo.scorer for slo in spec.objectives().values() if isinstance(slo, ScoreSlo)}
             scorers = {name: self._scorers.get(name) or AbsentScorer(name) for name in names}
-            known = self._desks[spec.service] = spec, EvidenceDesk(spec, scorers, self.flow(spec.service))
+            known = self._desks[spec.service] = spec, EvidenceDesk(spec, scorers)
         return known[1]
 
     def judge(self, spec: ServiceSpec, part: TelemetryReply) -> list[Judged]:

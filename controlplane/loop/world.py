@@ -1,17 +1,12 @@
 """The world that a control plane acts on."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from contracts.clock import Clock
 from contracts.rng import Rng
 from controlplane.loop.ports import DataPlane
-from controlplane.store.ledger import Ledger
 from registry.catalogue import Catalogue
 from serving.fleet.port import Fleet
-
-if TYPE_CHECKING:
-    from controlplane.loop.routing import RoutingDesk
 
 
 @dataclass(frozen=True)
@@ -26,6 +21,4 @@ class World:
     catalogue: Catalogue
     fleet: Fleet
     data_plane: DataPlane
-    desk: "RoutingDesk" = None  # type: ignore[assignment]
-    ledger: Ledger = None  # type: ignore[assignment]
     memory_budget_bytes: int | None = None

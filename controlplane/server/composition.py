@@ -20,6 +20,7 @@ from controlplane.api.access import load_access
 from controlplane.api.app import make_api
 from controlplane.api.context import ApiContext, Shelf
 from controlplane.evaluation.comparing import open_comparisons
+from controlplane.evaluation.required import RequiredComparison
 from controlplane.guard.budgets import RecordedBudgets
 from controlplane.guard.freezing import Freezing
 from controlplane.guard.guard import make_guard
@@ -123,6 +124,7 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
             access=access,
             leads=lambda: controller.leads,
             freeze=freezings[0],
+            preconditions=(RequiredComparison(settings, system.world.catalogue),),
             find_comparisons=partial(_find_comparisons, settings),
         )
         hosts = (*LOOPBACK, *access.hosts)

@@ -35,14 +35,6 @@ class GatewayClient:
         if answer.status_code != 200:
             raise Unavailable(f"the gateway refused the routing table: {answer.text[:300]}", hint="read its log")
 
-    def fence(self) -> int:
-        """Return the fencing number of the routing table in force, 0 when there is none.
-
-        Raises:
-            Unavailable: when the gateway doesn't answer.
-        """
-        return int(self._call("GET", "/health").json()["fence"] or 0)
-
     def table(self) -> RoutingTable | None:
         """Return the routing table that the gateway follows, None while it has none.
 

@@ -1,7 +1,7 @@
 """What users think: their feedback by request id, and whether they ask the same again at once."""
 
 import hashlib
-from collections import OrderedDict
+from typing import Generic, TypeVar
 
 from contracts.clock import Clock
 
@@ -13,13 +13,40 @@ Remembered = tuple[str, str, str, str | None, str | None]
 garbage collector doesn't have to look at again and again."""
 
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Memory(Generic[Key, Value]):
+    """The last values by key, at least ``MOST_REMEMBERED`` and at most twice as many.
+
+    In two generations, the older of which is forgotten as a whole: that costs a third of forgetting one by one.
+    """
+
+    def __init__(self) -> None:
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        """Remember a value."""
+        young = self._young
+        young[key] = value
+        if len(young) >= MOST_REMEMBERED:
+            self._old, self._young = young, {}
+
+    def get(self, key: Key) -> Value | None:
+        """Return a value, None when it is unknown or forgotten."""
+        value = self._young.get(key)
+        return value if value is not None else self._old.get(key)
+
+
 class Recall:
     """The last answers of this gateway, in memory only; users and prompts leave it as keyed hashes."""
 
     def __init__(self, secret: bytes, clock: Clock) -> None:
         self._secret, self._clock = secret, clock
-        self._answers: OrderedDict[str, Remembered] = OrderedDict()
-        self._asked: OrderedDict[int, tuple[str, float]] = OrderedDict()
+        self._answers: Memory[str, Remembered] = Memory()
+        self._asked: Memory[int, tuple[str, float]] = Memory()
 
     def key(self, text: str) -> str:
         """Return a keyed hash: the same for the same text, and of no use without the key."""
@@ -28,8 +55,6 @@ class Recall:
     def remember(self, request_id: str, answer: Remembered) -> None:
         """Keep whose answer a request id stands for; the oldest are forgotten."""
         self._answers[request_id] = answer
-        if len(self._answers) > MOST_REMEMBERED:
-            self._answers.popitem(last=False)
 
     def find(self, request_id: str) -> Remembered | None:
         """Return whose answer that was, None when it is unknown or forgotten."""
@@ -43,8 +68,6 @@ class Recall:
         """
         asked = hash((service, user, prompt))
         now_s = self._clock.monotonic_s()
-        before = self._asked.pop(asked, None)
+        before = self._asked.get(asked)
         self._asked[asked] = (version, now_s)
-        if len(self._asked) > MOST_REMEMBERED:
-            self._asked.popitem(last=False)
         return before[0] if before is not None and now_s - before[1] <= AGAIN_WITHIN_S else None

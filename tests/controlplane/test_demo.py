@@ -1,47 +1,95 @@
-"""The main job, whole: real MLflow, gateway, workers, pictures and scores."""
+"""The main job, live: real MLflow, control plane, gateway, workers, users, pictures and scores."""
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from controlplane.demo.picture import draw_rollout
+from contracts.errors import InvalidInput
+from contracts.ids import VersionId
+from contracts.wire.worker import WorkerSpec
+from controlplane.demo.outage import StandStill
 from controlplane.demo.run import run_demo
-from controlplane.demo.scenario import DEFAULT_SCENARIO, Case, Scenario
-from controlplane.store.ledger import FileLedger
-from rollout.phases import Phase
+from controlplane.demo.scenario import DEFAULT_SCENARIO, FASTER, Case, Ending, Fate, Scenario
+from serving.fleet.reports import read_report
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOST = Path(sys.executable).with_name("roost")
+PATIENCE_S = 60.0
 
 
-def test_the_good_version_is_promoted_and_the_one_with_swapped_rows_rolled_back(tmp_path: Path) -> None:
-    answer = subprocess.run([ROOST, "demo", "run", "--home", tmp_path], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "price-tags@1 → price-tags@2" in answer.stdout
-    ledger = FileLedger(tmp_path / "ledger.jsonl", code_version="")
-    assert ledger.verify() > 10
-    harm = next(e for e in ledger.entries() if e.decision["reason"] == "gate.harm-proven")
-    text, availability = harm.decision["verdicts"][1], harm.decision["verdicts"][0]
-    assert (text["gate"], text["outcome"]) == ("text", "harm")
-    assert availability["value"] == 0, "its HTTP is healthy"
-    told = subprocess.run(
-        [ROOST, "report", "weekly", "--home", tmp_path, "--json"], capture_output=True, text=True, check=True
-    )
-    assert "2 rollouts: 1 promoted, 1 rolled back." in json.loads(told.stdout)["sentences"]
-    svg = draw_rollout(ledger)
-    assert svg.startswith("<svg")
-    assert text["sentence"].split(";")[0] in re.sub(r"&#x27;", "'", svg)
+def roost(*words: object) -> str:
+    return subprocess.run([ROOST, *map(str, words)], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_built_version_is_promoted_and_swapped_rows_are_rolled_back(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    cases = tuple(case for case in DEFAULT_SCENARIO.cases if case.version in {"swapped-rows", FASTER})
+    assert len(cases) == 2
+    assert run_demo(Scenario(DEFAULT_SCENARIO.champion, cases), home=home, plain=True)
+    assert (home / "report.html").stat().st_size > 10_000
+    assert not list((home / "fleet" / "workers").glob("*.json")), "no worker serves on"
+    told = json.loads(roost("report", "weekly", "--home", home, "--json"))
+    assert "2 rollouts: 1 promoted, 1 rolled back." in told["sentences"]
+    assert "each bound to the one before" in roost("decision", "verify", "--home", home)
+    built = json.loads(roost("model", "show", "price-tags@champion", "--home", home, "--json"))
+    assert built["parent"] == "price-tags@1"
+    assert built["serving"]["cpu"]["limits"]["max_batch_size"] >= 1, "it was profiled"
+    picture = tmp_path / "rollback.svg"
+    roost("demo", "picture", "--home", home, "--out", picture)
+    assert re.search(r"price-tags@\d scores 0\.\d+ in text", picture.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_demo_that_ends_otherwise_says_so(tmp_path: Path) -> None:
-    first, second = DEFAULT_SCENARIO.cases
-    swapped = Scenario(
-        champion=DEFAULT_SCENARIO.champion,
-        cases=(Case(second.version, expected=first.expected), Case(first.version, expected=second.expected)),
+    refused = Case("black", Ending(Fate.PROMOTED), "its golden prompts refuse it")
+    assert not run_demo(Scenario(DEFAULT_SCENARIO.champion, (refused,)), home=tmp_path / "home", plain=True)
+
+
+def test_a_demo_wants_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="not empty"):
+        run_demo(DEFAULT_SCENARIO, home=tmp_path)
+    monkeypatch.setenv("ROOST_DATABASE_URL", "postgresql://production")
+    with pytest.raises(InvalidInput, match="ROOST_DATABASE_URL"):
+        run_demo(DEFAULT_SCENARIO, home=tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_outage_stops_every_worker_and_lets_them_go_on(tmp_path: Path) -> None:
+    spec = WorkerSpec(version=VersionId("m", 1), digest="sha256:" + "0" * 64, directory=str(tmp_path))
+    child = (
+        "import sys, time; from pathlib import Path; from contracts.wire.worker import WorkerSpec; "
+        "from serving.fleet.reports import write_report; "
+        "write_report(Path(sys.argv[1]), WorkerSpec.model_validate_json(sys.argv[2]), 1); time.sleep(60)"
     )
-    assert swapped.cases[0] == Case("swapped-rows", Phase.PROMOTED)
-    assert not run_demo(swapped, home=tmp_path, plain=True)
+    file = tmp_path / "m@1.json"
+    with subprocess.Popen([sys.executable, "-c", child, str(file), spec.model_dump_json()]) as process:
+        try:
+            _await(lambda: read_report(file) is not None)
+            outage = StandStill(tmp_path)
+            outage.begin()
+            _await(lambda: _state(process.pid) == "T")
+            outage.end()
+            _await(lambda: _state(process.pid) == "S")
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]

@@ -258,6 +258,16 @@ def test_a_freeze_is_not_lifted_by_force(desks: Desks) -> None:
             desks.start(force=force)
 
 
+def test_a_version_that_was_stopped_is_not_started_even_by_force(desks: Desks) -> None:
+    desks.apply()
+    with desks.stores.database.write() as connection:
+        desks.stores.kills.kill(connection, "tags", "m@2", actor="mia", reason="draws faces")
+    for force in (False, True):
+        with pytest.raises(NotPermitted, match="draws faces"):
+            desks.start(force=force)
+    assert desks.start(VersionRef("m", number=3)).challenger == "m@3"
+
+
 def test_offers_tell_effects_in_numbers(desks: Desks) -> None:
     desks.apply()
     row = desks.start()

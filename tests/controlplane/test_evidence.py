@@ -1,12 +1,15 @@
 """From telemetry to evidence: every count reaches its objective, its arm and its lane."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.loading import load_service_spec
 from contracts.wire.telemetry import AttemptCounts, RequestCounts, SampledOutput, TelemetryBatch, TelemetryReply
-from controlplane.loop.evidence import EvidenceDesk
+from controlplane.loop.evidence import Evidence, EvidenceDesk, Flow, Judged
+from evaluation.scorers.port import Score
 from rollout.evidence.counts import Tally
 from tests.controlplane.conftest import SeenText
 
@@ -64,12 +67,26 @@ def reply(*rows: AttemptCounts, samples: tuple[SampledOutput, ...] = ()) -> Tele
     return TelemetryReply(batches=(batch,), samples=samples)
 
 
+def sort(
+    desk: EvidenceDesk,
+    told: TelemetryReply,
+    rollout_id: str,
+    champion: VersionId,
+    challenger: VersionId,
+    *,
+    since_s: float = 0.0,
+) -> tuple[Evidence, list[Judged]]:
+    judged = desk.judge(told.samples)
+    return desk.arrange(told.batches, judged, rollout_id, champion, challenger, since_s=since_s), judged
+
+
 def desk() -> EvidenceDesk:
     return EvidenceDesk(SPEC, {"seen-text": SeenText()})
 
 
 def test_counts_reach_their_objective_arm_and_lane() -> None:
-    evidence, _ = desk().sort(
+    evidence, _ = sort(
+        desk(),
         reply(
             attempts(CHALLENGER, "draft", 10, bad=1, speed=2, latency_draft=3),
             attempts(CHALLENGER, "final", 5, bad=2, speed=4, latency_draft=5),
@@ -95,18 +112,35 @@ def test_scores_are_sorted_by_arm_and_mirrored_copies_become_differences() -> No
         output(CHALLENGER, "r3", "0.25"),
         output(CHALLENGER, "r4", "?"),
     )
-    evidence, judged = desk().sort(reply(samples=samples), "r", CHAMPION, CHALLENGER)
+    evidence, judged = sort(desk(), reply(samples=samples), "r", CHAMPION, CHALLENGER)
     tick = evidence.scores["text"]
     assert (tick.challenger, tick.champion, tick.pairs, tick.due) == ((0.25,), (0.5,), (-1.0,), 1)
     assert len(judged) == len(samples)
 
 
-def test_the_request_rate_and_the_newest_time_are_kept() -> None:
-    one = desk()
+def test_the_request_rate_is_right_from_the_first_batch_on_and_the_newest_time_is_kept() -> None:
+    flow = Flow()
+    assert flow.request_rate == 0.0
     for _ in range(30):
-        one.sort(reply(attempts(CHAMPION, "draft", 8)), "r", CHAMPION, CHALLENGER)
-    assert one.request_rate == pytest.approx(4.0, rel=0.01)
-    assert one.newest_s == 102.0
+        flow.note("tags", reply(attempts(CHAMPION, "draft", 8)).batches)
+        assert flow.request_rate == pytest.approx(4.0)
+    assert flow.newest_s == 102.0
+
+
+def test_a_scorer_that_fails_leaves_its_outputs_due_and_nobody_waits() -> None:
+    class Broken(SeenText):
+        def score(self, samples: Sequence[SampledOutput]) -> list[Score]:
+            raise RuntimeError("out of memory")
+
+    evidence, judged = sort(
+        EvidenceDesk(SPEC, {"seen-text": Broken()}),
+        reply(samples=(output(CHALLENGER, "r1", "1"),)),
+        "r",
+        CHAMPION,
+        CHALLENGER,
+    )
+    assert evidence.scores["text"].due == 1
+    assert "out of memory" in judged[0].score.reason
 
 
 def test_an_objective_without_its_scorer_is_refused() -> None:
@@ -119,7 +153,7 @@ def test_what_clients_or_policies_chose_is_no_evidence() -> None:
     picked = output(CHALLENGER, "r-1", "0").model_copy(update={"review": "mentions a brand"})
     desk = EvidenceDesk(SPEC, {SeenText.name: SeenText()})
     told = reply(forced, attempts(CHALLENGER, "draft", 5), samples=(picked, output(CHALLENGER, "r-2", "1")))
-    evidence, _ = desk.sort(told, "r", CHAMPION, CHALLENGER)
+    evidence, _ = sort(desk, told, "r", CHAMPION, CHALLENGER)
     assert evidence.counts["availability"].challenger == Tally(0, 5)
     assert evidence.scores["text"].challenger == (1.0,)
 
@@ -127,6 +161,6 @@ def test_what_clients_or_policies_chose_is_no_evidence() -> None:
 def test_what_was_counted_before_the_rollout_began_is_no_evidence_of_it() -> None:
     desk = EvidenceDesk(SPEC, {SeenText.name: SeenText()})
     told = reply(attempts(CHALLENGER, "draft", 5, bad=5), samples=(output(CHALLENGER, "r-1", "0"),))
-    evidence, _ = desk.sort(told, "r", CHAMPION, CHALLENGER, since_s=101.0)
+    evidence, _ = sort(desk, told, "r", CHAMPION, CHALLENGER, since_s=101.0)
     assert evidence.counts["availability"].challenger == Tally(0, 0)
     assert evidence.scores["text"].challenger == ()

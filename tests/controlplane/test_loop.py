@@ -26,7 +26,7 @@ def test_a_good_version_is_promoted_and_the_alias_follows_the_traffic(bench: Ben
     assert bench.traffic.table.services["tags"].champion == bench.challenger
     assert set(bench.fleet.running) == {bench.challenger}
     assert len(warm_up_calls) == 2
-    assert [event.code for event in bench.told] == ["gate.safe-proven", "rollout.promoted"]
+    assert [event.code for event in bench.told] == ["rollout.started", "gate.safe-proven", "rollout.promoted"]
     assert {actor for _, _, actor, _ in bench.catalogue.moves[1:]} == {f"rollout/{bench.rollout_id}"}
 
 

@@ -22,7 +22,7 @@ from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryRep
 from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret
 from controlplane.notify.egress import signature
 from controlplane.store.history import History
-from controlplane.watching import HistoryWatcher, MonitorWatcher, ServiceWatchers, Watchers
+from controlplane.watching import HistoryWatcher, MonitorWatcher, ServiceWatchers
 from evaluation.scorers.port import Score
 from rollout.phases import ManualKind, Phase
 from tests.controlplane.conftest import SPEC as LOOP_SPEC
@@ -295,13 +295,7 @@ def test_what_a_monitor_cannot_do_is_refused_at_the_start(history: History, cloc
         )
 
 
-def test_watchers_look_in_turn_and_a_lost_history_costs_no_rollout(
-    history: History, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    monitor = MonitorWatcher(spec("hold"), {"looks": Looks()}, history, clock, tell=history.record_event)
-    both = Watchers(HistoryWatcher(history), monitor)
-    assert both.look(reply(1, 0.97, clock), (), CHALLENGER) == ()
+def test_a_lost_history_costs_no_rollout(history: History, clock: FakeClock) -> None:
     with history.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE history_counts")
     assert HistoryWatcher(history).look(reply(2, 0.97, clock), (), CHALLENGER) == ()
-    monitor.close()

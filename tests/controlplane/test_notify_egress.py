@@ -1,10 +1,12 @@
 """What notifications may call and what they may not, and the settings that say so."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from contracts.errors import SpecError
 from controlplane.notify.egress import plain, post
@@ -105,3 +107,11 @@ def test_addresses_within_addresses_are_seen_through() -> None:
     cases = {"::ffff:10.0.0.1": "10.0.0.1", "2002:a00:1::": "10.0.0.1", "2001:4860::1": "2001:4860::1"}
     for text, inner in cases.items():
         assert plain(ipaddress.ip_address(text)) == ipaddress.ip_address(inner)
+
+
+def test_the_examples_of_the_documentation_are_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "get-told.md").read_text()
+    examples = [yaml.safe_load(found) for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    first, *_ = [NotifySettings.model_validate(example) for example in examples]
+    assert len(examples) == 2
+    assert first.channels_for("burn.page") == ["on-call", "pager", "team"]

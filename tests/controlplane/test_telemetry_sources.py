@@ -1,6 +1,7 @@
 """Telemetry sources without a server: settings, the arithmetic of counters, and several sources as one data plane."""
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -74,14 +75,23 @@ services:
     monkeypatch.setenv("PROMETHEUS_TOKEN", "abc")
     assert found.token is not None
     assert found.token.read(tmp_path) == "abc"
-    file.write_text("{url: 'ftp://x', services: {tags: {total: 'rate(x[5m])', bad: y, histgram: z}}}")
+    file.write_text("{url: 'ftp://x', services: {tags: {total: 'rate(x[5m])', bad: y, histo: z}}}")
     with pytest.raises(SpecError) as mistakes:
         load_telemetry(file)
     assert {problem.path for problem in mistakes.value.problems} == {
         "url",
         "services.tags.total",
-        "services.tags.histgram",
+        "services.tags.histo",
     }
+
+
+def test_the_example_of_the_documentation_is_settings(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "watch-with-prometheus.md").read_text()
+    (example,) = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "histogram" in found]
+    (tmp_path / "telemetry.yaml").write_text(example)
+    found = load_telemetry(tmp_path / "telemetry.yaml")
+    assert found is not None
+    assert found.services["tags"].read_version("v3", "m") == VersionId("m", 3)
 
 
 def test_a_secret_that_is_not_there_names_its_place(tmp_path: Path) -> None:
@@ -251,22 +261,21 @@ class Source:
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, (ONE,)), (0.5, (ONE, TWO)), (1.0, (TWO,))])
 def test_gateways_and_sources_are_one_data_plane(weight: float, expected: tuple[VersionId, ...]) -> None:
     source = Source()
-    plane = JoinedDataPlane(Gateways(weight), {"tags": lambda: source})  # type: ignore[return-value]
+    plane = JoinedDataPlane(Gateways(weight), {"tags": lambda: source})  # type: ignore[dict-item]
     reply, counted = take_new(plane.fetch({}), {})
     assert source.asked == [expected], "whoever gets users must be heard of"
     assert reply.batches[-1].table_revision == 7
     assert counted == {"p": (3, -1), "b": (0, -1)}
     again, _ = take_new(plane.fetch(counted), counted)
     assert again.batches == ()
-    news = {
-        service: [b.gateway for b in reply.batches if speaks_for(b, service, {"tags"})] for service in ("tags", "o")
-    }
-    assert news == {"tags": ["prometheus"], "o": ["g"]}
+    for service, gateway in (("tags", "prometheus"), ("other", "g")):
+        assert [batch.gateway for batch in reply.batches if plane.speaks_for(batch, service)] == [gateway]
+    assert {batch.table_revision for batch in reply.batches} == {1, 7}, "sources are given the table in force"
 
 
 def test_a_source_that_is_away_keeps_no_other_waiting_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     source = Source(is_away=True)
-    plane = JoinedDataPlane(Gateways(), {"tags": lambda: source})  # type: ignore[return-value]
+    plane = JoinedDataPlane(Gateways(), {"tags": lambda: source})  # type: ignore[dict-item]
     for _ in range(3):
         assert [batch.gateway for batch in plane.fetch({}).batches] == ["g"]
     assert caplog.text.count("it is away") == 1

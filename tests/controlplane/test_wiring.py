@@ -6,8 +6,10 @@ import pytest
 
 from contracts.errors import Conflict, InvalidInput
 from contracts.ids import VersionId
+from contracts.specs.loading import load_service_spec
 from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes
 from controlplane.settings import Settings
+from controlplane.store.ledger import FileLedger
 from controlplane.wiring import embedded_system
 
 
@@ -17,15 +19,32 @@ def table(revision: int, fence: int) -> RoutingTable:
     return RoutingTable(revision=revision, fence=fence, services={"tags": routes})
 
 
-def test_a_restart_outranks_the_table_that_the_gateway_kept(tmp_path: Path) -> None:
+SPEC = "{service: tags, model: m, slos: {availability: {objective: 99%}}}"
+
+
+def test_a_new_leader_outranks_whatever_table_the_gateway_kept(tmp_path: Path) -> None:
     with embedded_system(Settings(tmp_path)) as system:
-        first = system.world.desk.fence
-        system.world.data_plane.push(table(revision=40, fence=first))
+        system.stores.services.apply(load_service_spec(SPEC), actor="test", reason="to be served")
+        system.world.data_plane.push(table(revision=40, fence=3))
     with embedded_system(Settings(tmp_path)) as system:
-        assert system.world.desk.fence > first
-        system.world.data_plane.push(table(revision=1, fence=system.world.desk.fence))
+        for _ in range(5):
+            system.controller.step()
+        found = system.world.data_plane.table()
+        assert found is not None
+        assert found.fence == system.controller.snapshot().fence > 3
+        assert found.services == {}, "a service without a champion is served by nobody"
         with pytest.raises(Conflict):
-            system.world.data_plane.push(table(revision=41, fence=first))
+            system.world.data_plane.push(table(revision=41, fence=3))
+
+
+def test_decisions_of_a_home_that_kept_them_in_a_file_are_taken_over_once(tmp_path: Path) -> None:
+    FileLedger(Settings(tmp_path).ledger, code_version="old").append(
+        at_s=1.0, rollout_id="r", policy_digest="p", observation={}, decision={"phase": "pending"}
+    )
+    for _ in range(2):
+        with embedded_system(Settings(tmp_path)) as system:
+            assert [entry.rollout_id for entry in system.stores.ledger.entries()] == ["r"]
+            assert system.stores.ledger.verify() == 1
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query
-from starlette.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from contracts.errors import InvalidInput, NotFound
 from contracts.ids import NAME_PATTERN, VersionRef
@@ -24,6 +23,7 @@ from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.problems import Outdated
 from controlplane.api.route import GuardedRoute, tag_of, take_key
+from controlplane.store.documents import canonical
 
 router = APIRouter(route_class=GuardedRoute, tags=["services"])
 ServiceName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
@@ -37,9 +37,9 @@ def list_services(who: Viewer, context: Context, cursor: Cursor = None, limit: L
 
 
 @router.get("/services/{service}")
-def show_service(service: ServiceName, who: Viewer, context: Context) -> ServiceDocument:
-    """Show a service as it stands."""
-    return tell_service(context.services.show(service))
+def show_service(service: ServiceName, who: Viewer, context: Context, response: Response) -> ServiceDocument:
+    """Show a service as it stands; its ``ETag`` is what ``If-Match`` asks for when it is applied anew."""
+    return _tagged(tell_service(context.services.show(service)), response)
 
 
 @router.put("/services/{service}", dependencies=[Depends(take_key)])
@@ -48,6 +48,7 @@ def apply_service(
     body: ApplyBody,
     who: Operator,
     context: Context,
+    response: Response,
     *,
     dry_run: Annotated[bool, Query(description="Only tell what would change.")] = False,
     if_match: IfMatch = None,
@@ -63,7 +64,7 @@ def apply_service(
     context.services.apply(
         spec, actor=who.actor, reason=body.reason, expected=expected, champion=champion, role=who.role
     )
-    return tell_service(context.services.show(service))
+    return _tagged(tell_service(context.services.show(service)), response)
 
 
 @router.get("/services/{service}/revisions")
@@ -103,7 +104,15 @@ def _expect(context: ApiContext, service: str, seen: str, expected: int | None) 
     except NotFound:
         raise Outdated(f"there is no service {service} yet", hint="leave out If-Match to make it") from None
     tags = [one.strip() for one in seen.split(",")]
-    now = tag_of(bytes(JSONResponse(there.model_dump(mode="json")).body))
-    if ("*" not in tags and now not in tags) or expected not in {None, there.revision}:
+    if ("*" not in tags and _tag(there) not in tags) or expected not in {None, there.revision}:
         raise Outdated(f"service {service} is not what you have seen", hint="read it again, then apply again")
     return there.revision
+
+
+def _tagged(document: ServiceDocument, response: Response) -> ServiceDocument:
+    response.headers["etag"] = _tag(document)
+    return document
+
+
+def _tag(document: ServiceDocument) -> str:
+    return tag_of(canonical(document.model_dump(mode="json")).encode())

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.errors import RoostError
+from contracts.units import format_fraction
 from controlplane.web.sources.telemetry import Recorded
 from controlplane.web.views.replicas import TROUBLED, ReplicaView
 from controlplane.web.views.rollout import RolloutView
-from controlplane.web.views.slos import SloList
+from controlplane.web.views.slos import SloList, SloView
 
 ALARMED_WITHIN_S = 86400.0
 RANKS = ("record", "harm", "missed", "replica", "burn", "waiting", "memory", "alarm")
@@ -69,10 +70,18 @@ def _objectives(objectives: SloList | None) -> list[Attention]:
         spent = row.budget is not None and row.budget.left <= 0
         fires = [finding for finding in row.findings if finding.fires]
         if row.is_met is False or spent or fires:
-            sentence = fires[0].sentence if fires and not spent and row.is_met is not False else row.sentence
+            sentence = fires[0].sentence if fires and not spent and row.is_met is not False else _tell(row)
             kind = "missed" if row.is_met is False or spent else "burn"
             found.append(Attention(kind, f"{row.service} {row.name}", sentence, f"/slos#slo-{row.service}-{row.name}"))
     return found
+
+
+def _tell(row: SloView) -> str:
+    """Return what was measured beside what is aimed at; the sentence of a mean score has both."""
+    if row.budget is None or row.sli is None:
+        return row.sentence
+    good = f"{format_fraction(row.sli)} of {row.n} were good, the objective is {format_fraction(row.objective)}"
+    return f"{good}; {row.sentence}"
 
 
 def _replicas(signs: Signs) -> list[Attention]:
