@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml constraints.txt tests/web/package-lock.json | syste
 	@npm ci --silent --no-audit --no-fund --prefix tests/web >/dev/null 2>&1 || echo "not installed: axe-core (npm); the pages' accessibility is not tested"
 	@touch $@
 
-demo: $(INSTALLED) ## the main job: one version promoted, one rolled back, live in this terminal
+demo: $(INSTALLED) ## the main job, live in this terminal: eight rollouts under load, good ones promoted, bad ones stopped
 	@$(BIN)/roost demo run
 
 # The slow ones are whole demos, real workers and simulations: processes of their own, so they come last, two at a time.

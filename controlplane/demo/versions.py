@@ -11,7 +11,7 @@ from contracts.wire.worker import FaultDrill
 from controlplane.demo.golden import GoldenPrompts
 from controlplane.demo.model.versions import assemble, find_version
 from controlplane.demo.scenario import FASTER, Scenario
-from controlplane.demo.show import Stage
+from controlplane.demo.show import Scene, Stage
 from controlplane.demo.variant import VariantBuild
 from controlplane.settings import Settings
 from registry.catalogue import Catalogue, Registration, VersionRecord
@@ -64,11 +64,8 @@ class Versions:
     def _built(self) -> VersionRecord:
         if self._build is None:
             raise InvalidInput("no faster version is being built")
-        shown = ""
         while not self._build.is_over:
-            if self._build.step != shown:
-                shown = self._build.step
-                self._stage.say(f"… {shown}")
+            self._stage.show(Scene(f"the faster version is being built: {self._build.step}", 0.0))
             time.sleep(POLL_S)
         built = self._build.result()
         record = self._catalogue.get(VersionRef(built.version.model, number=built.version.number))

@@ -1,5 +1,6 @@
 """Mail over SMTP: to an address that was checked, over TLS with a verified certificate."""
 
+import logging
 import smtplib
 import socket
 import ssl
@@ -10,6 +11,8 @@ from controlplane.notify.egress import Address, Reach, connect, resolve
 from controlplane.notify.settings import Encryption, Mail
 
 TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
 
 
 def send_mail(mail: Mail, message: EmailMessage, password: str, may_reach: Reach) -> str:
@@ -24,7 +27,10 @@ def send_mail(mail: Mail, message: EmailMessage, password: str, may_reach: Reach
             if mail.user is not None:
                 server.login(mail.user, password)
             refused = server.send_message(message)
-            return f"{len(refused)} recipients were refused" if refused else ""
+            if refused:
+                # The others have it: sending it again would not help.
+                log.warning("the mail server took no mail for %d of %d recipients", len(refused), len(mail.to))
+            return ""
     except InvalidInput as error:
         return error.message
     except smtplib.SMTPResponseException as error:

@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,6 +91,7 @@ def examine(home: Path) -> Iterator[Finding]:
         ("settings", _look_at_settings),
         ("control plane", _look_at_server),
         ("database", _look_at_database),
+        ("ledger", _look_at_ledger),
         ("mlflow", _look_at_mlflow),
         ("gateway", _look_at_serving),
         ("tools", _look_at_tools),
@@ -111,9 +113,11 @@ def _look_at_python(settings: Settings) -> Iterator[Finding]:
 def _look_at_home(settings: Settings) -> Iterator[Finding]:
     home = settings.home.resolve()
     there = next(folder for folder in (home, *home.parents) if folder.exists())
-    usage, free = shutil.disk_usage(there), f"{format_bytes(shutil.disk_usage(there).free)} free"
+    usage = shutil.disk_usage(there)
     state = State.FAILED if usage.free < LEAST_BYTES else State.LACKING if usage.free < FEW_BYTES else State.WELL
-    yield Finding("disk", state, f"{free} at {there}", "make room: a full disk stops decisions")
+    yield Finding(
+        "disk", state, f"{format_bytes(usage.free)} free at {there}", "make room: a full disk stops decisions"
+    )
     if not home.exists():
         yield Finding("home", State.WELL, f"{home} is not there yet; roost up makes it")
         return
@@ -150,34 +154,43 @@ def _look_at_server(settings: Settings) -> Iterator[Finding]:
 
 
 def _look_at_database(settings: Settings) -> Iterator[Finding]:
-    url = make_url(settings.database_url)
-    shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == SQLITE and not Path(url.database or "").is_file():
+    shown = make_url(settings.database_url).render_as_string(hide_password=True)
+    if not _has_database(settings):
         yield Finding("database", State.WELL, f"{shown} is not there yet; roost up makes it")
         return
-    database = Database(settings.database_url)
-    try:
+    with closing(Database(settings.database_url)) as database, database.read() as connection:
+        begun_s = time.time()
+        skew_s = database.now_s(connection) - (begun_s + time.time()) / 2
+        version = schema_version(connection) or "none"
+    state, remedy = State.WELL, f"roost up brings it to schema {HEAD}"
+    if version != HEAD:
+        is_later = version > HEAD and version != "none"
+        state = State.FAILED if is_later else State.LACKING
+        remedy = "a later release wrote it: run that one" if is_later else remedy
+    yield Finding("database", state, f"{shown}, schema {version}", remedy)
+    clock = State.WELL if abs(skew_s) < MOST_SKEW_S else State.FAILED
+    remedy = "set both machines' clocks by NTP: budgets and windows are counted by them"
+    yield Finding("clock", clock, f"{skew_s:+.2f} s against the database", remedy)
+
+
+def _look_at_ledger(settings: Settings) -> Iterator[Finding]:
+    """Recompute both chains, and hold them against the checkpoints that were signed."""
+    if not _has_database(settings):
+        return
+    with closing(Database(settings.database_url)) as database:
         with database.read() as connection:
-            begun_s = time.time()
-            skew_s = database.now_s(connection) - (begun_s + time.time()) / 2
-            version = schema_version(connection)
-        state = State.WELL if version == HEAD else State.LACKING
-        yield Finding("database", state, f"{shown}, schema {version}", f"roost up brings it to schema {HEAD}")
-        clock = State.WELL if abs(skew_s) < MOST_SKEW_S else State.FAILED
-        remedy = "set both machines' clocks by NTP: budgets and windows are counted by them"
-        yield Finding("clock", clock, f"{skew_s:+.2f} s against the database", remedy)
-        if version == HEAD:
-            yield _look_at_chain(settings, database)
-    finally:
-        database.close()
-
-
-def _look_at_chain(settings: Settings, database: Database) -> Finding:
-    known = Checkpoints(settings.checkpoints, settings.checkpoint_key).heads()
-    decisions = SqlLedger(database, code_version="").verify(known)
-    changes = Audit(database).verify(known)
+            if schema_version(connection) != HEAD:
+                return
+        known = Checkpoints(settings.checkpoints, settings.checkpoint_key).heads()
+        decisions = SqlLedger(database, code_version="").verify(known)
+        changes = Audit(database).verify(known)
     told = f"{decisions} decisions, {changes} audit records, {len(known)} signed checkpoints agree"
-    return Finding("ledger", State.WELL, told)
+    yield Finding("ledger", State.WELL, told)
+
+
+def _has_database(settings: Settings) -> bool:
+    url = make_url(settings.database_url)
+    return url.get_backend_name() != SQLITE or Path(url.database or "").is_file()
 
 
 def _look_at_mlflow(settings: Settings) -> Iterator[Finding]:
@@ -185,12 +198,8 @@ def _look_at_mlflow(settings: Settings) -> Iterator[Finding]:
     if url.get_backend_name() == SQLITE and not Path(url.database or "").is_file():
         yield Finding("mlflow", State.WELL, "no store yet; registering a model makes it")
         return
-    database = Database(settings.mlflow_uri)
-    try:
-        with database.read() as connection:
-            count = connection.execute(text("SELECT count(*) FROM model_versions")).scalar_one()
-    finally:
-        database.close()
+    with closing(Database(settings.mlflow_uri)) as database, database.read() as connection:
+        count = connection.execute(text("SELECT count(*) FROM model_versions")).scalar_one()
     yield Finding("mlflow", State.WELL, f"{count} versions in {url.render_as_string(hide_password=True)}")
 
 

@@ -147,8 +147,9 @@ class MailConversation(socketserver.StreamRequestHandler):
         self._say(self.server.found.answers.pop(0) if self.server.found.answers else "250 ok")
 
     def on_rcpt(self, rest: str) -> None:
-        self.post.recipients.append(rest)
-        self._say("250 ok")
+        is_known = "unknown" not in rest
+        self.post.recipients += [rest] if is_known else []
+        self._say("250 ok" if is_known else "550 nobody of that name")
 
     def on_rset(self, _: str) -> None:
         self._say("250 ok")

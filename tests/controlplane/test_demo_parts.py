@@ -9,7 +9,7 @@ import pytest
 
 from contracts.ids import VersionId
 from contracts.rng import SeededRng
-from controlplane.demo.golden import Candidate, GoldenPrompts
+from controlplane.demo.golden import GoldenPrompts
 from controlplane.demo.model.versions import assemble, find_version
 from controlplane.demo.scenario import DEFAULT_SCENARIO
 from controlplane.demo.traffic import BURST_FACTOR, BURST_PERIOD_S, LiveTraffic
@@ -59,6 +59,7 @@ def test_most_users_come_at_random_and_some_in_bursts() -> None:
     assert len(users) > 100, "no user is so many that the split by user gets lopsided"
 
 
+@pytest.mark.slow
 def test_golden_prompts_find_black_pictures_and_pass_swapped_digits(tmp_path: Path) -> None:
     catalogue = MlflowCatalogue(
         f"sqlite:///{tmp_path / 'mlflow.db'}", artifacts=tmp_path / "artifacts", manifests=tmp_path / "manifests"

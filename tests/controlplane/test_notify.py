@@ -160,6 +160,9 @@ def test_a_failing_receiver_is_tried_again_with_the_same_key_and_the_same_words(
     receiver.answers = [500, 302]
     desk.tell("rollout.rolled-back", "the first")
     assert desk.deliver() == 0
+    backlog = desk.outbox.backlog()
+    assert (backlog.waiting, backlog.given_up) == (1, 0)
+    assert backlog.oldest_s == GROUP_S
     desk.tell("rollout.failed", "another, meanwhile")
     assert desk.step(FIRST_WAIT_S) == 0
     desk.restart()
@@ -344,6 +347,28 @@ def test_mail_goes_over_tls_to_a_server_that_is_who_it_says(
             assert f"harm Bcc: x@example.org {encryption}" in found.get_content()
             assert found["message-id"].endswith("@example.org>")
             desk.database.close()
+
+
+def test_mail_that_some_recipients_refuse_is_not_sent_to_the_others_again(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mail_receiver() as receiver:
+        both = ["a@example.org", "unknown@example.org"]
+        desk = Desk(url, tmp_path, channels=mail(receiver, encryption="none", to=both))
+        desk.tell("rollout.rolled-back")
+        assert desk.deliver() == 1
+        assert desk.step(3600) == 0
+        assert [len(post_.recipients) for post_ in receiver.posts] == [1]
+        assert "1 of 2 recipients" in caplog.text
+        desk.settings = NotifySettings.model_validate({
+            **desk.settings.model_dump(),
+            "channels": mail(receiver, encryption="none", to=["unknown@example.org"]),
+        })  # fmt: skip
+        desk.restart()
+        desk.tell("rollout.failed")
+        assert desk.deliver() == 0
+        assert problem(desk) == "no answer (SMTPRecipientsRefused)"
+        desk.database.close()
 
 
 def problem(desk: Desk) -> str:

@@ -10,7 +10,7 @@ import yaml
 
 from contracts.errors import SpecError
 from controlplane.notify.egress import plain, post
-from controlplane.notify.settings import Egress, load_notify
+from controlplane.notify.settings import Egress, NotifySettings, load_notify
 from tests.controlplane.receivers import (
     answer,
     make_certificate,

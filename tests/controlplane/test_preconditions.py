@@ -80,17 +80,27 @@ def test_a_required_comparison_must_be_there_and_must_have_found_no_harm(
         kept = Kept()
         required = RequiredComparison(Settings(tmp_path), bench.catalogue, kept)
         desk = RolloutDesk(bench.stores, bench.catalogue, bench.clock, SeededRng(1), preconditions=(required,))
-        told = {"actor": "eva", "reason": "faster"}
         with pytest.raises(NotPermitted, match="roost eval compare m@1 m@2"):
-            desk.start("tags", VersionRef("m", number=2), **told)
+            desk.start("tags", VersionRef("m", number=2), actor="eva", reason="faster")
         digests = [bench.catalogue.get(VersionRef("m", number=n)).digest for n in (1, 2)]
 
         def record(finding: Finding) -> ComparisonRecord:
-            names = ("m@1", "m@2", *digests, "sha256:" + "0" * 64)
-            return ComparisonRecord(*names, {}, finding, 40, f"the finding is {finding}", "run", 1.0)
+            return ComparisonRecord(
+                one="m@1",
+                other="m@2",
+                one_digest=digests[0],
+                other_digest=digests[1],
+                prompts_digest="sha256:" + "0" * 64,
+                scorers={},
+                finding=finding,
+                pairs=40,
+                sentence=f"the finding is {finding}",
+                run_id="run",
+                at_s=1.0,
+            )
 
         kept.records = [record(Finding.WORSE)]
         with pytest.raises(NotPermitted, match="the finding is worse"):
-            desk.start("tags", VersionRef("m", number=2), **told)
+            desk.start("tags", VersionRef("m", number=2), actor="eva", reason="faster")
         kept.records = [record(Finding.EQUIVALENT)]
-        assert desk.start("tags", VersionRef("m", number=2), **told).challenger == "m@2"
+        assert desk.start("tags", VersionRef("m", number=2), actor="eva", reason="faster").challenger == "m@2"

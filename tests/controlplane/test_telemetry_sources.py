@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -260,8 +261,8 @@ class Source:
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, (ONE,)), (0.5, (ONE, TWO)), (1.0, (TWO,))])
 def test_gateways_and_sources_are_one_data_plane(weight: float, expected: tuple[VersionId, ...]) -> None:
-    source = Source()
-    plane = JoinedDataPlane(Gateways(weight), {"tags": lambda: source})  # type: ignore[dict-item]
+    source: Any = Source()
+    plane = JoinedDataPlane(Gateways(weight), {"tags": lambda: source})
     reply, counted = take_new(plane.fetch({}), {})
     assert source.asked == [expected], "whoever gets users must be heard of"
     assert reply.batches[-1].table_revision == 7
@@ -274,8 +275,8 @@ def test_gateways_and_sources_are_one_data_plane(weight: float, expected: tuple[
 
 
 def test_a_source_that_is_away_keeps_no_other_waiting_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    source = Source(is_away=True)
-    plane = JoinedDataPlane(Gateways(), {"tags": lambda: source})  # type: ignore[dict-item]
+    source: Any = Source(is_away=True)
+    plane = JoinedDataPlane(Gateways(), {"tags": lambda: source})
     for _ in range(3):
         assert [batch.gateway for batch in plane.fetch({}).batches] == ["g"]
     assert caplog.text.count("it is away") == 1

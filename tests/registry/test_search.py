@@ -159,14 +159,20 @@ def test_tables_read_directly_tell_what_mlflow_tells(
     catalogue.move_alias(catalogue.list_versions("two")[1].id, "champion", actor="eva", reason="begin")
     client.delete_model_version("two", "3")
     client.register_prompt("asked", "a {{thing}}")
-    searches = [("one", {}), ("two", {}), (None, {}), ("one", {"roost.state": "registered"}), ("two", {"mine": "yes"})]
+    searches: list[tuple[str | None, dict[str, str]]] = [
+        ("one", {}),
+        ("two", {}),
+        (None, {}),
+        ("one", {"roost.state": "registered"}),
+        ("two", {"mine": "yes"}),
+    ]
     direct = [catalogue.search(name, tags) for name, tags in searches]
     monkeypatch.setattr("registry.mlflow_store.MlflowTables.open", lambda uri: None)
     around = MlflowCatalogue(
         f"sqlite:///{home.resolve()}/mlflow.db", artifacts=home / "artifacts", manifests=home / "manifests"
     )
-    for (name, tags), mine in zip(searches, direct, strict=True):
-        theirs = around.search(name, tags)
+    for (model_name, tags), mine in zip(searches, direct, strict=True):
+        theirs = around.search(model_name, tags)
         assert {record.id: record for record in mine.versions} == {record.id: record for record in theirs.versions}
         assert {foreign.id for foreign in mine.foreign} == {foreign.id for foreign in theirs.foreign}
     assert direct[0].foreign[0].aliases == ("theirs",)

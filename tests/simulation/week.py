@@ -295,7 +295,7 @@ class Week:
             seen = Observation.from_json(json.dumps(document))
             if seen.newest_telemetry_s is None or seen.at_s - seen.newest_telemetry_s > 60.0:
                 self.broken.append(f"{rollout} was promoted on stale data")
-            outcomes = {verdict["outcome"] for verdict in decision["verdicts"]}  # type: ignore[attr-defined,index]
+            outcomes = {verdict["outcome"] for verdict in decision["verdicts"]}  # type: ignore[attr-defined]
             if outcomes != {"pass"}:
                 self.broken.append(f"{rollout} was promoted though its gates say {outcomes}")
 
@@ -320,15 +320,15 @@ class Week:
         world = World(
             self.clock,
             SeededRng(int(self.rng.integers(2**31))),
-            Faulty("mlflow", self.catalogue, faults),  # type: ignore[arg-type]
+            Faulty("mlflow", self.catalogue, faults),
             self.fleet,
-            Faulty("gateway", self.gateway, faults),  # type: ignore[arg-type]
+            Faulty("gateway", self.gateway, faults),
         )
         return Controller(
             world,
             contender.stores,
             holder=contender.name,
-            scorers={SeenText.name: Faulty("scorer", SeenText(), faults)},  # type: ignore[dict-item]
+            scorers={SeenText.name: Faulty("scorer", SeenText(), faults)},
             guard=make_guard(contender.stores, self.clock),
             warm_up_prompts=(),
             executor=AtOnce(),

@@ -1,5 +1,6 @@
 """The pages in a real Chromium: accessible, live, honest about what is stale, usable by keyboard."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,12 @@ def test_without_scripts_the_page_still_reads(browser: "Browser", kept: Served) 
     assert "rolled back" in words
     assert "needed 200" in words
     assert "price-tags@1" in words
+    assert re.search(r"price-tags@3 challenger\s+(8[89]|9[01])\d ms", words)
+    assert "1h / 5m" in words
+    assert "drawn by both versions with the same seed" in words
+    page.goto(kept.url + "/")
+    assert "v1-0" in page.inner_text("main")
+    assert "waits for a person" in page.inner_text("main")
     page.close()
 
 
