@@ -79,8 +79,15 @@ def main() -> None:
         sys.exit(f"not installed: {', '.join(missing)} (Debian's packages)")
     rows = run(rounds=2 if arguments.quick else 7, seconds=2 if arguments.quick else 5)
     show(rows)
+    if not has_ray():
+        print("Ray Serve's proxy is not among them: the extra is not installed (pip install 'roost[ray]')")
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "results.json").write_text(json.dumps([asdict(row) for row in rows], indent=2))
+
+
+def has_ray() -> bool:
+    """Tell whether the extra ``ray`` is installed."""
+    return importlib.util.find_spec("ray") is not None
 
 
 def run(rounds: int, seconds: int) -> list[Row]:
@@ -93,7 +100,7 @@ def run(rounds: int, seconds: int) -> list[Row]:
             stack.enter_context(haproxy_peer(folder, workers, WEIGHT)),
             stack.enter_context(gateway_peer(folder, workers, WEIGHT, mirror_share=MIRROR_SHARE)),
         ]
-        if importlib.util.find_spec("ray") is not None:
+        if has_ray():
             peers.append(stack.enter_context(ray_peer()))
         direct = Peer("the stub itself", workers[0], PATH, ())
         for peer in peers:

@@ -178,10 +178,6 @@ def routing_table(workers: tuple[int, int], weight: float, mirror_share: float) 
     return RoutingTable(fence=1, revision=1, services={"stub": routes})
 
 
-def _endpoint(replica: str, port: int) -> Endpoint:
-    return Endpoint(replica=replica, url=f"http://127.0.0.1:{port}", max_concurrency=512)
-
-
 class NoOp:
     """A deployment that does nothing."""
 
@@ -200,7 +196,6 @@ def ray_peer() -> Iterator[Peer]:
     port = free_port()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-
     serve.run(serve.deployment(NoOp, max_ongoing_requests=512).bind(), route_prefix="/")
     try:
         yield Peer("Ray Serve's proxy, no-op deployment", port, "/", _ray_proxies())

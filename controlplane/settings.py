@@ -67,6 +67,16 @@ class Settings:
         return f"sqlite:///{(self.home / 'review.db').resolve()}"
 
     @property
+    def prompts(self) -> Path:
+        """Prompt sets that jobs may name."""
+        return self.home / "prompts"
+
+    @property
+    def trained(self) -> Path:
+        """What jobs trained, a folder each."""
+        return self.home / "trained"
+
+    @property
     def gateway_state(self) -> Path:
         """Where the gateway keeps the routing table in force."""
         return self.home / "gateway"

@@ -224,7 +224,10 @@ class ServiceWatchers:
             monitor = self._monitor(sight.spec)
             if monitor is not None:
                 challenger = VersionId.parse(sight.rollout.challenger) if sight.rollout is not None else None
-                asked[sight.spec.service] = monitor.look(reply, sight.judged, challenger)
+                try:
+                    asked[sight.spec.service] = monitor.look(reply, sight.judged, challenger)
+                except (RoostError, SQLAlchemyError) as error:
+                    log.warning("the monitors of %s did not look: %s", sight.spec.service, error)
         return asked
 
     def take_told(self) -> list[Event]:

@@ -21,7 +21,8 @@ from registry.mlflow_store import MlflowStore, local_path
 from registry.profile.shelf import ProfileShelf
 from registry.provenance.signing import SignatureFolder
 from registry.recipes.shelf import RecipeShelf
-from registry.safety.inspection import require_safe
+from registry.safety.findings import Finding
+from registry.safety.inspection import inspect, require_safe
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -187,6 +188,17 @@ class MlflowCatalogue:
         verify_manifest(directory, manifest)
         require_safe(directory, manifest.digest, self.journal)
         return directory
+
+    def inspect(self, version: VersionId) -> list[Finding]:
+        """Return all that the rules refuse in a version, waived or not, every byte compared with its manifest first.
+
+        Raises:
+            IntegrityError: when the bytes, or the manifest itself, are not what was registered.
+        """
+        manifest = self.manifest(version)
+        directory = self._directory(version)
+        verify_manifest(directory, manifest)
+        return inspect(directory)
 
     def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
         """Point ``alias`` at ``version`` and return where it pointed before; see ``AliasDesk.move``.

@@ -45,7 +45,6 @@ class ReasonCode(StrEnum):
     MIRRORING = "mirror.collecting"
     RAISED = "ramp.raised"
     LOWERED = "ramp.lowered"
-    HELD = "ramp.held"
     STEP_HOLD = "step.holding"
     STEP_PAUSE = "step.waiting-for-person"
     AWAITING_PROOF = "ramp.awaiting-proof"
@@ -80,9 +79,13 @@ class ReasonCode(StrEnum):
 NOTIFYING = frozenset(
     {
         ReasonCode.STEP_PAUSE,
+        ReasonCode.PAUSED,
+        ReasonCode.NO_DATA,
         ReasonCode.NO_DATA_ALARM,
         ReasonCode.SAMPLE_RATIO,
         ReasonCode.ENVIRONMENT,
+        ReasonCode.UNCLEAR,
+        ReasonCode.BURN,
         ReasonCode.WATCH,
         ReasonCode.TIMEOUT_PAUSE,
         ReasonCode.TIMEOUT_ROLLBACK,
@@ -90,6 +93,7 @@ NOTIFYING = frozenset(
         ReasonCode.PROVEN_HARM,
         ReasonCode.PROVEN_SAFE,
         ReasonCode.ABORTED,
+        ReasonCode.ENDED_BY_PERSON,
         ReasonCode.PROMOTED,
         ReasonCode.ROLLED_BACK,
         ReasonCode.FAILED,

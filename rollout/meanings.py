@@ -19,7 +19,6 @@ DECISIONS: dict[ReasonCode, str] = {
     "allows now. Nothing to do.",
     ReasonCode.LOWERED: "The challenger's share fell, because what was seen allows a larger excess of bad responses "
     "than before. Harm is not proven; nothing to do.",
-    ReasonCode.HELD: "The challenger's share stays as it is. Nothing to do.",
     ReasonCode.STEP_HOLD: "A step lasts until its time and its requests are reached. Wait, or promote the step.",
     ReasonCode.STEP_PAUSE: "The policy wants a person at this step. Look at the checks, then resume or abort.",
     ReasonCode.AWAITING_PROOF: "The share is at its present limit and the gates named are not proven safe yet. Wait: "
@@ -85,6 +84,8 @@ EVENTS: dict[str, str] = {
     "version.revived": "A stopped version may be served again.",
     "service.frozen": "Nothing is rolled out to the service; a rollout that went on is paused.",
     "service.thawed": "A freeze was lifted. Rollouts that it paused wait for somebody to resume them.",
+    "rollout.waits-for-memory": "The challenger does not fit beside what runs. It starts by itself once others have ended; "
+    "if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
     "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
     "as the spec's `aliases` says; ask who did it and why.",
     "service.crowned": "A version took production over without a rollout: the one before was killed, or the alias was "

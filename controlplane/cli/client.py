@@ -157,7 +157,19 @@ def read_problem(status: int, text: str) -> RoostError:
         code, hint = str(told.get("code") or ""), str(told.get("hint") or "")
     except (ValueError, AttributeError):
         message, code, hint = f"the control plane answered {status}: {text[:200]}", "", "is this a control plane?"
-    kind = KINDS.get(code) or BY_STATUS.get(status, RoostError)
+    return _rebuild(KINDS.get(code) or BY_STATUS.get(status, RoostError), message, hint)
+
+
+def read_error(text: str) -> RoostError | None:
+    """Return the error that ``RoostError.to_dict`` wrote as JSON, None when it is none."""
+    try:
+        told = json.loads(text)
+        return _rebuild(KINDS[told["code"]], str(told["message"]), str(told["hint"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _rebuild(kind: type[RoostError], message: str, hint: str) -> RoostError:
     # Its own words: a spec's mistakes are listed in them already.
     error = kind.__new__(kind)
     RoostError.__init__(error, message, hint=hint)

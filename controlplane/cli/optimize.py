@@ -10,21 +10,10 @@ import typer
 
 from controlplane.cli.model import HOME, AsJson, Home, Reference, open_catalogue
 from controlplane.cli.output import print_json, print_table
+from controlplane.optimise.progress import share_done
 
 if TYPE_CHECKING:
     from controlplane.optimise.report import OptimiseReport
-
-MILESTONES = {
-    "loading": 5,
-    "recording": 10,
-    "exporting": 15,
-    "quantising": 40,
-    "golden": 55,
-    "timing": 75,
-    "comparing": 75,
-    "registering": 98,
-}
-"""How far a job is, of 100, when a step begins with a word."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -114,7 +103,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
         task = bar.add_task("starting", total=100)
 
         def tell(step: str) -> None:
-            reached = next((share for begin, share in MILESTONES.items() if step.startswith(begin)), 0)
-            bar.update(task, description=step, completed=max(reached, int(bar.tasks[0].completed)))
+            bar.update(task, description=step, completed=max(100 * share_done(step), bar.tasks[0].completed))
 
         yield tell

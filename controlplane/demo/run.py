@@ -10,7 +10,7 @@ from rich.console import Console
 from contracts.errors import InvalidInput
 from controlplane.demo.company import Company
 from controlplane.demo.scenario import Scenario
-from controlplane.demo.show import LiveStage, PlainStage, Stage, draw_results
+from controlplane.demo.show import LiveStage, PlainStage, Result, Stage, draw_results
 from controlplane.reporting import Wishes, report_week, write_report
 from controlplane.server.detached import start_detached
 from controlplane.server.options import ServerOptions
@@ -44,10 +44,15 @@ def run_demo(
     plain = plain or not console.is_terminal or bool(os.environ.get("CI"))
     stage: Stage = PlainStage(console) if plain else LiveStage(console)
     settings = Settings(_new_home(home))
-    with embedded_system(settings, leave=lambda: keep, tell=stage.tell) as system:
+    results: list[Result] = []
+
+    def is_kept() -> bool:
+        return keep and len(results) == len(scenario.cases)
+
+    with embedded_system(settings, leave=is_kept, tell=stage.tell) as system:
         with Company(system, scenario, stage) as company, stage.live():
             company.open(rate)
-            results = [company.play(case) for case in scenario.cases]
+            results.extend(company.play(case) for case in scenario.cases)
         console.print(draw_results(results))
         company.tell_aftermath()
     _write_report(settings, stage)

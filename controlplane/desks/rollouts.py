@@ -150,7 +150,7 @@ class RolloutDesk:
         row = self._stores.rollouts.get(rollout_id)
         state, policy = State.from_json(row.state), self._policy(row)
         check_manual(action, state.phase)
-        why = self._why_not_alone(row, state, action.kind, actor=action.actor, role=role)
+        why = self._why_not_theirs(row, state, action.kind, actor=action.actor, role=role)
         if not why:
             refusals = rehearse(policy, state, action).refusals
             why = refusals[0].why if refusals else ""
@@ -170,7 +170,7 @@ class RolloutDesk:
         made = []
         for kind in ManualKind:
             one = offer(policy, state, kind, actor=actor)
-            why = self._why_not_alone(row, state, kind, actor=actor, role=role) if one.allowed else ""
+            why = self._why_not_theirs(row, state, kind, actor=actor, role=role) if one.allowed else ""
             made.append(replace(one, allowed=False, why_not=why, effect="") if why else one)
         return made
 
@@ -239,7 +239,9 @@ class RolloutDesk:
         if why:
             raise NotPermitted(why, hint="ask another approver")
 
-    def _why_not_alone(self, row: StoredRollout, state: State, kind: ManualKind, *, actor: str, role: Role) -> str:
+    def _why_not_theirs(self, row: StoredRollout, state: State, kind: ManualKind, *, actor: str, role: Role) -> str:
+        if not role.includes(Role.OPERATOR):
+            return "this needs an operator"
         if not goes_ahead(kind, state):
             return ""
         involved = {row.actor, *self._registered_by(VersionId.parse(row.challenger))}

@@ -102,17 +102,30 @@ def painters(
         Unavailable: when a worker can't load its version.
     """
     with ExitStack() as stack:
-        made = []
-        for side, version in (("one", one), ("other", other)):
-            spec = worker_spec(catalogue, version)
-            child = start_child(
-                "serving.worker.main", spec.model_dump_json(), logs / f"{side}-{version}.log", threads=spec.threads
-            )
-            made.append(WorkerPainter(spec, child))
-            stack.callback(made[-1].close)
+        made = [
+            _start(stack, catalogue, version, logs / f"{side}-{version}.log")
+            for side, version in (("one", one), ("other", other))
+        ]
         for painter in made:
             painter.await_ready()
         yield made[0], made[1]
+
+
+@contextmanager
+def lone_painter(catalogue: Catalogue, version: VersionId, *, logs: Path) -> Iterator[WorkerPainter]:
+    """Start a worker for one version, and end it with the block; raises as `painters`."""
+    with ExitStack() as stack:
+        painter = _start(stack, catalogue, version, logs / f"{version}.log")
+        painter.await_ready()
+        yield painter
+
+
+def _start(stack: ExitStack, catalogue: Catalogue, version: VersionId, log: Path) -> WorkerPainter:
+    spec = worker_spec(catalogue, version)
+    child = start_child("serving.worker.main", spec.model_dump_json(), log, threads=spec.threads)
+    painter = WorkerPainter(spec, child)
+    stack.callback(painter.close)
+    return painter
 
 
 def _read_failure(answer: httpx.Response) -> str:

@@ -12,7 +12,6 @@ from contracts.errors import InvalidInput
 from contracts.units import parse_duration_s
 from controlplane.jobs.store import Jobs
 from controlplane.store.database import insert_new, upsert
-from controlplane.store.documents import canonical
 from controlplane.store.schema import SCHEDULE_SLOTS, SCHEDULES
 
 HOUR_S, DAY_S, WEEK_S = 3600, 86400, 604800
@@ -70,11 +69,10 @@ class Schedules:
         """Set a schedule; one that is there keeps its past and takes the new rule.
 
         Raises:
-            InvalidInput: when the rule can't be read, or there is no such kind.
+            InvalidInput: when the rule can't be read, there is no such kind, or it takes other arguments.
         """
         Rule.parse(rule)
-        self._jobs.kinds.get(kind)
-        asked = {"rule": rule, "kind": kind, "arguments": canonical(arguments or {})}
+        asked = {"rule": rule, "kind": kind, "arguments": self._jobs.kinds.get(kind).write(arguments or {})}
         with self._jobs.database.write() as connection:
             there = connection.execute(select(SCHEDULES.c.since_s).where(SCHEDULES.c.name == name)).scalar_one_or_none()
             since_s = self._jobs.database.now_s(connection) if there is None else there

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
-from contracts.errors import Conflict, InvalidInput, NotFound
+from contracts.errors import Conflict, NotFound
 from controlplane.jobs.job import Job, JobState
 from controlplane.jobs.kinds import JobKinds
 from controlplane.store.database import Database, insert_new, upsert
@@ -44,7 +44,7 @@ class Jobs:
         """Ask for a job and return it; under an id that is there already, the job that is there.
 
         Raises:
-            InvalidInput: when there is no such kind, or the arguments are no JSON.
+            InvalidInput: when there is no such kind, or the arguments are not what it takes: nothing is queued.
             Conflict: when the id is another job's.
         """
         with self.database.write() as connection:
@@ -65,12 +65,9 @@ class Jobs:
         job_id: str | None = None,
         due_s: float | None = None,
     ) -> str:
-        """Ask for a job in the caller's transaction and return its id."""
+        """Ask for a job in the caller's transaction and return its id; see `submit`."""
         what = self.kinds.get(kind)
-        try:
-            document = canonical(arguments or {})
-        except (TypeError, ValueError):
-            raise InvalidInput("arguments: they are not JSON", hint="use text, numbers, lists and objects") from None
+        document = what.write(arguments or {})
         job_id = job_id or f"{kind}-{secrets.token_hex(4)}"
         now_s = self.database.now_s(connection)
         upsert(connection, QUEUES, [{"name": what.queue, "at_once": what.at_once}])

@@ -17,8 +17,10 @@ from typing import Any
 from contracts.errors import Conflict, Unavailable
 from controlplane.jobs.claims import Claim
 from controlplane.jobs.job import Job
+from controlplane.jobs.kinds import JobKind
 from controlplane.jobs.schedules import Schedules
 from controlplane.jobs.store import Jobs
+from serving.process import KEPT_ENVIRONMENT, QUIET_LIBRARIES
 
 LEASE_S = 30.0
 BEATS_PER_LEASE = 5
@@ -133,6 +135,7 @@ class Worker:
     @contextmanager
     def _child(self, job: Job) -> Iterator[tuple[subprocess.Popen[bytes], "Line"]]:
         """Run the job's child process for the block; it is gone afterwards."""
+        kind = self._jobs.kinds.get(job.kind)
         ours, theirs = socket.socketpair()
         log = self._log(job)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -143,14 +146,14 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
+                env=_environment(kind, log.parent),
             )
             theirs.close()
             line = Line(ours)
             try:
-                entry = self._jobs.kinds.get(job.kind).entry
                 told = {"job": job.id, "attempt": job.attempts, "fence": job.fence, "home": str(self._home)}
                 with contextlib.suppress(BrokenPipeError):
-                    line.write({"entry": entry, "arguments": job.arguments, **told})
+                    line.write({"entry": kind.entry, "arguments": job.arguments, **told})
                 yield process, line
             finally:
                 line.close()
@@ -192,6 +195,14 @@ class Line:
         """Let go of the socket."""
         self._selector.close()
         self._socket.close()
+
+
+def _environment(kind: JobKind, home: Path) -> dict[str, str]:
+    """Return what a job's process sees: secrets of ours only when its kind is trusted with them."""
+    if kind.is_trusted:
+        return os.environ | QUIET_LIBRARIES
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    return kept | QUIET_LIBRARIES | {"HOME": str(home.resolve())}
 
 
 def _record(claim: Claim, ending: dict[str, Any]) -> None:

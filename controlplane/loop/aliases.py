@@ -46,11 +46,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class AliasState:
-    """Where the alias was last seen; ``stray`` when somebody else pointed it there, ``error`` why it isn't moved."""
+    """Where the alias points; ``found`` is where somebody else had pointed it, if ``stray``; ``error`` why it stays."""
 
     target: VersionId | None
     known: bool = True
     stray: bool = False
+    found: VersionId | None = None
     error: RoostError | None = None
 
 
@@ -103,16 +104,16 @@ class AliasKeeper:
         if before == version or not wanted.may_act():
             return AliasState(before)
         if was_kept and lenient:
-            return AliasState(before, stray=True)
+            return AliasState(before, stray=True, found=before)
         try:
             self._move(version, wanted)
         except Conflict:
             if lenient or self._reconcile is None:
-                return AliasState(before, stray=True)
+                return AliasState(before, stray=True, found=before)
             self._reconcile(version.model, CHAMPION, "revert", actor=wanted.actor, reason="moved outside Roost")
             self._move(version, wanted)
-            return AliasState(version, stray=True)
-        return AliasState(version, stray=was_kept)
+            return AliasState(version, stray=True, found=before)
+        return AliasState(version, stray=was_kept, found=before if was_kept else None)
 
     def _bring_previous(self, wanted: Wanted) -> None:
         """Let ``previous`` name the champion before; nobody is served from it, so one moved by hand stays."""

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 LEASE = "controller"
 LEASE_S = 10.0
 TICK_S = 1.0
+MOST_SAMPLES = 256
 NO_TELEMETRY = TelemetryReply(batches=())
 
 
@@ -155,6 +156,7 @@ class Controller:
         plan = planner.plan(after, list(decider.waiting), lease.fence)
         told = [event for one in orders.values() for event in one.told] + decider.told + plan.told
         told += self._watchers.take_told() if self._watchers is not None else []
+        self._leader.step()  # judging may have taken long: what is left of the lease is made longer before it ends
         events = self._book.write(lease, Tick(pages, counted, plan.crowned, told))
         self._counted = counted
         for trial in after.values():
@@ -205,11 +207,17 @@ class Controller:
         return trials, problems
 
     def _fetch(self) -> tuple[TelemetryReply, Counted]:
-        """Return the telemetry that is not counted yet, nothing while the gateways are away."""
+        """Return the telemetry that is not counted yet, nothing while the gateways are away.
+
+        Of a long backlog only the newest outputs are judged: a tick that judged all would outlive its lease.
+        """
         try:
-            return take_new(self._world.data_plane.fetch(self._counted), self._counted)
+            reply, counted = take_new(self._world.data_plane.fetch(self._counted), self._counted)
         except Unavailable:
             return NO_TELEMETRY, self._counted
+        if len(reply.samples) > MOST_SAMPLES:
+            reply = reply.model_copy(update={"samples": reply.samples[-MOST_SAMPLES:]})
+        return reply, counted
 
     def _sight(
         self, agenda: Agenda, trials: Mapping[str, Trial], reply: TelemetryReply, at_s: float

@@ -144,11 +144,13 @@ class Hands:
         """Return an effect that failed; one that only waits for a part that is away may work later."""
         return FailedEffect(kind, error.message, permanent=not isinstance(error, Unavailable))
 
-    def strays(self, service: str, champion: VersionId, target: VersionId | None, at_s: float) -> list[Event]:
+    def strays(self, service: str, champion: VersionId, alias: AliasState, at_s: float) -> list[Event]:
         """Return what people are told of an alias that somebody else moved, once for each move."""
-        if self._strays.get(service) == target:
+        if not alias.stray:
+            self._strays.pop(service, None)
+        if not alias.stray or self._strays.get(service, champion) == alias.found:
             return []
-        self._strays[service] = target
-        message = f"champion of {champion.model} was moved outside Roost, from {champion} to {target or 'nothing'}"
-        told = {"service": service, "target": str(target) if target is not None else None}
+        self._strays[service] = alias.found
+        message = f"champion of {champion.model} was moved outside Roost, from {champion} to {alias.found or 'nothing'}"
+        told = {"service": service, "found": str(alias.found) if alias.found is not None else None}
         return [Event(code="alias.moved-outside", at_s=at_s, subject=f"service/{service}", message=message, data=told)]

@@ -102,10 +102,10 @@ class Planner:
         if champion is None or self._agenda.alias_owner(champion.model) != service.name:
             return None, ""
         alias = self._hands.alias(champion.model)
-        if not alias.stray or alias.target in {None, champion}:
+        self._plan.told += self._hands.strays(service.name, champion, alias, self._at_s)
+        if service.spec.aliases is not AliasPolicy.ADOPT or not alias.stray:
             return None, ""
-        self._plan.told += self._hands.strays(service.name, champion, alias.target, self._at_s)
-        if service.spec.aliases is not AliasPolicy.ADOPT or alias.target is None:
+        if alias.target is None or alias.target == champion:
             return None, ""
         if self._is_refused(service.name, alias.target):
             self._plan.problems[service.name] = f"the alias names {alias.target}, which was rolled back: not followed"

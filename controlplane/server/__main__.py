@@ -1,5 +1,6 @@
 """``python -m controlplane.server OPTIONS``: a control plane in the background; its options are one JSON document."""
 
+import json
 import sys
 
 from contracts.errors import RoostError
@@ -12,7 +13,7 @@ def main() -> None:
     try:
         run_server(ServerOptions.model_validate_json(sys.argv[1]), lambda line: None)
     except RoostError as error:
-        print(f"{error.message} ({error.hint})  [{error.code}]", file=sys.stderr)  # noqa: T201 - for who started it
+        print(json.dumps(error.to_dict()), file=sys.stderr)  # noqa: T201 - for who started it
         leave(error.exit_status)
     leave(0)
 

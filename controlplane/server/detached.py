@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import Unavailable
+from controlplane.cli.client import read_error
 from controlplane.server.options import ServerOptions
 from controlplane.server.presence import ending_line, read_first_token, read_presence, start_lines, token_line
 from controlplane.settings import Settings
@@ -27,7 +28,7 @@ def start_detached(options: ServerOptions, tell: Callable[[str], None]) -> None:
     """Start a control plane that goes on when this process ends, and return once it answers.
 
     Raises:
-        Unavailable: when it ends before, with its own words.
+        RoostError: what kept it from starting.
     """
     settings = Settings(options.home)
     before = read_first_token(settings.cli_token)
@@ -89,8 +90,10 @@ def _start(options: ServerOptions, settings: Settings) -> dict[str, Any]:
         if process.poll() is not None or time.monotonic() > deadline_s:
             process.kill()
             process.wait()
-            told_last = errors.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["it said nothing"]
-            raise Unavailable(f"the control plane did not start: {told_last[0]}", hint=f"read {errors}")
+            said = errors.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["it said nothing"]
+            raise read_error(said[0]) or Unavailable(
+                f"the control plane did not start: {said[0]}", hint=f"read {errors}"
+            )
         time.sleep(POLL_S)
     # The object would complain, when it is collected, that its process lives on; that is what is wanted.
     process.returncode = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.settings import Settings
-from serving.fleet.reports import read_began_ticks
+from serving.beginnings import read_began_ticks
 
 
 def write_presence(settings: Settings, told: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from contracts.model import Frozen
 from contracts.wire.worker import WorkerSpec
+from serving.beginnings import read_began_ticks
 
 
 class ProcessReport(Frozen):
@@ -59,12 +60,3 @@ def read_report(path: Path) -> Report | None:
         return Report.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def read_began_ticks(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since the machine's start; None when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in {"Z", "X"} else int(fields[19])

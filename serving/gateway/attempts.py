@@ -43,10 +43,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class LaneSlot:
-    """The lane of a request, and how many of that lane's requests one replica may have at once."""
+    """The lane of a request: how many of its requests one replica may have at once, and how it draws."""
 
     lane: str
     max_concurrency: int
+    steps: int | None = None
+    guidance: float | None = None
 
 
 async def make_attempt(

@@ -196,7 +196,7 @@ class Dispatcher:
     ) -> None:
         """Keep a picture for the scorers by chance, or for a person because a policy wants one to look at it."""
         # Who forces a version chooses what it is asked; the scorers' sample is of what came by chance.
-        by_chance = intake.forced is None and is_sampled(intake.service.score_sample, intake.part_id(index))
+        by_chance = intake.forced is None and is_sampled(intake.service.score_sample, intake.request_id, index)
         if not (by_chance or intake.review is not None) or not isinstance(work, PictureWork):
             return
         if attempt.failure not in {None, FailureReason.REJECTED}:

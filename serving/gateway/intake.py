@@ -65,7 +65,7 @@ def read_lane(service: Service, headers: Headers, prompt: str | None) -> str:
 
 def read_sticky_key(service: Service, headers: Headers, user: str | None) -> str | None:
     """Return what keeps a client with a version, None when each request is assigned anew."""
-    sticky = service.routes.sticky
+    sticky = service.sticky
     if sticky is StickyKey.REQUEST:
         return None
     return user if sticky is StickyKey.USER else text_of(headers, b"x-roost-session")

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from contracts.errors import Unavailable
 from contracts.wire.gateway import GatewaySpec
+from serving.beginnings import read_began_ticks
 from serving.fleet.lease import renew
-from serving.fleet.reports import ProcessReport, read_began_ticks, write_process_report
+from serving.fleet.reports import ProcessReport, write_process_report
 from serving.process import Popen, close_pipes, hand_over, spawn
 
 POLL_S = 0.05

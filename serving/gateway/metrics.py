@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from contracts.sketch import merge, upper_edge_s
-from serving.gateway.counting import AttemptTally, RequestTally, Tick
+from serving.gateway.counting import AttemptKey, AttemptTally, RequestTally, Tick
 from serving.gateway.service import Service
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -29,7 +29,8 @@ class Totals:
 
     def add(self, tick: Tick) -> None:
         """Add a tick's counts."""
-        for key, tally in tick.attempts.items():
+        for fields, tally in tick.attempts.items():
+            key = AttemptKey(*fields)
             traffic = "mirror" if key.mirrored else "forced" if key.forced else "live"
             total = self.attempts.setdefault((key.service, key.version, key.lane, traffic), AttemptTally())
             for name in ("total", "latency_sum_s", "cancelled", "cold"):

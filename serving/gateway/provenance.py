@@ -1,6 +1,7 @@
 """Provenance inside a picture: which service, version and seed made it, as text that travels with the file."""
 
 import zlib
+from typing import Any
 
 import orjson
 
@@ -12,7 +13,7 @@ Facts = dict[str, str | float | None]
 """What a picture tells of itself: service, version, digest, seed, parameters, request id."""
 
 
-def mark_png(picture: bytes, facts: Facts) -> bytes:
+def mark_png(picture: bytes, facts: dict[str, Any]) -> bytes:
     """Return a PNG with ``facts`` as one iTXt chunk of JSON behind its header; its pixels are not touched.
 
     What is no PNG is returned as it is: a worker's answer is never lost over its label.

@@ -26,10 +26,9 @@ class Service:
         self.lines: dict[VersionId, Line] = _lines(routes, before.lines if before is not None else {})
         self.champion = self.line(routes.champion)
         self.challenger = self.line(routes.split.challenger) if routes.split is not None else None
-        self.slots = {
-            lane: LaneSlot(lane, routes.lanes[lane].max_concurrency if lane in routes.lanes else NO_LANE_LIMIT)
-            for lane in (*routes.lanes, DEFAULT_LANE)
-        }
+        self.slots = {DEFAULT_LANE: LaneSlot(DEFAULT_LANE, NO_LANE_LIMIT)}
+        for name, lane in routes.lanes.items():
+            self.slots[name] = LaneSlot(name, lane.max_concurrency, lane.steps, lane.guidance)
         share = routes.fallback.retry_budget if routes.fallback is not None else 0.0
         kept = before is not None and before.budget.share == share
         self.budget: RetryBudget = before.budget if before is not None and kept else RetryBudget(share)
@@ -40,6 +39,7 @@ class Service:
         self.lane_rules = LaneRules(routes)
         self.rules = Rules(routes.intake)
         self.screens, self.policies = bool(routes.intake.rules), routes.intake.policies
+        self.limits, self.sticky = routes.limits, routes.sticky
         self.split, self.post_checks = routes.split, routes.post_checks
         self.mirror_share = routes.split.mirror_share if routes.split is not None else 0.0
         self.score_sample = routes.score_sample

@@ -34,6 +34,8 @@ def is_mirrored(split: Split, request_id: str) -> bool:
     return unit_interval(split.salt, "mirror:" + request_id) < split.mirror_share
 
 
-def is_sampled(share: float, request_id: str) -> bool:
-    """Tell whether an answer is kept for the scorers; the same for both halves of a mirrored pair."""
-    return unit_interval("score", request_id) < share
+def is_sampled(share: float, request_id: str, index: int) -> bool:
+    """Tell whether one of a request's pictures is kept for the scorers; the same for both halves of a mirrored pair."""
+    if index:
+        return unit_interval("score", f"{request_id}.{index}") < share
+    return int(request_id[-8:], 16) < share * 2**32  # the id's digits are random: no need to hash them

@@ -6,13 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from contracts.errors import InvalidInput
+from controlplane.jobs.arguments import Arguments
 from controlplane.jobs.context import JobContext, Wait
 from controlplane.jobs.kinds import JobKind, JobKinds
 
+
+class Anything(Arguments):
+    """Whatever a test hands over."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 KINDS = JobKinds(
     [
-        JobKind(name, f"tests.controlplane.job_kinds:{name}", queue=queue, at_once=at_once, max_attempts=attempts)
+        JobKind(name, f"tests.controlplane.job_kinds:{name}", queue, at_once, attempts, arguments=Anything)
         for name, queue, at_once, attempts in (
             ("add", "quick", 2, 3),
             ("count", "quick", 2, 9),

@@ -1,6 +1,7 @@
 """Commands that talk to a control plane, against a scripted one over real HTTP: outputs, questions, exit statuses."""
 
 import json
+import os
 import re
 import signal
 import sys
@@ -41,7 +42,7 @@ VERDICT = {
 }
 
 
-def rollout(phase: str = "progressing", *, code: str = "ramp.held", weight: float = 0.25) -> dict[str, Any]:
+def rollout(phase: str = "progressing", *, code: str = "ramp.awaiting-proof", weight: float = 0.25) -> dict[str, Any]:
     over = phase in {"promoted", "rolled-back", "aborted"}
     actions = [
         {"name": "pause", "allowed": True, "why_not": "", "effect": "tags@2 stays at 25 % of traffic"},
@@ -76,6 +77,7 @@ class Scripted:
         self.asked: list[tuple[str, str, Any, dict[str, str]]] = []
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.away = 0
+        self.interrupts_at = 0
         self.app = FastAPI()
         self.app.add_api_route("/api/v1/{path:path}", self.answer, methods=["GET", "POST", "PUT", "DELETE"])
         self.url = ""
@@ -90,6 +92,8 @@ class Scripted:
             return problem(401, "unauthenticated", "the token is not valid")
         if self.refusal is not None and request.method != "GET":
             return problem(*self.refusal)
+        if len(self.asked) == self.interrupts_at:
+            os.kill(os.getpid(), signal.SIGINT)
         if self.away > 0 and request.method == "GET":
             self.away -= 1
             return problem(503, "unavailable", "the database is away")
@@ -126,7 +130,7 @@ def server() -> Iterator[Scripted]:
 
 @pytest.fixture
 def plane(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    server.course, server.asked, server.refusal = [rollout()], [], None
+    server.course, server.asked, server.refusal, server.interrupts_at = [rollout()], [], None, 0
     monkeypatch.setenv("ROOST_SERVER", server.url)
     monkeypatch.setenv("ROOST_TOKEN", TOKEN)
     monkeypatch.setattr(rollout_watch, "POLL_S", 0.01)
@@ -236,7 +240,7 @@ def test_watching_ends_with_the_rollout(plane: Scripted, roost: Roost) -> None:
 
 
 def test_an_interrupt_has_its_status(plane: Scripted, roost: Roost) -> None:
-    threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT)).start()
+    plane.interrupts_at = 3
     assert roost("rollout", "wait", "tags-2-abcdef") == 130
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from contracts.ids import CHAMPION, PREVIOUS
+from controlplane.store.ledger import Ledger
 from controlplane.store.schema import OUTBOX, ROLLED_BACK
 from tests.controlplane.conftest import SPEC, Bench
 from tests.controlplane.crash_world import Stage
@@ -38,10 +39,14 @@ def end_of(bench: Bench) -> dict[str, Any]:
 
 def counted_of(bench: Bench) -> int:
     """Return the attempts of all ticks together, as they are in the ledger."""
-    arms = [
-        entry.observation["counts"]["availability"] for entry in bench.ledger.entries() if entry.observation["counts"]
-    ]
-    return sum(tick[arm]["total"] for tick in arms for arm in ("challenger", "champion"))
+    return counted_of_ledger(bench.ledger)
+
+
+def counted_of_ledger(ledger: Ledger) -> int:
+    """Return the attempts of a ledger's ticks together."""
+    counts = [entry.observation["counts"] for entry in ledger.entries()]
+    ticks = [counted["availability"] for counted in counts if counted]
+    return sum(tick[arm]["total"] for tick in ticks for arm in ("challenger", "champion"))
 
 
 def served_of(bench: Bench) -> int:

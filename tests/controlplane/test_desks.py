@@ -282,6 +282,16 @@ def test_offers_tell_effects_in_numbers(desks: Desks) -> None:
     assert all(offer.effect if offer.allowed else offer.why_not for offer in offers.values())
 
 
+def test_a_viewer_is_offered_nothing(desks: Desks) -> None:
+    desks.apply()
+    row = desks.start()
+    offers = desks.rollouts.offers(row.id, actor="mia", role=Role.VIEWER)
+    assert [offer.name for offer in offers if offer.allowed] == []
+    assert {offer.name: offer.why_not for offer in offers}["abort"] == "this needs an operator"
+    with pytest.raises(NotPermitted, match="needs an operator"):
+        desks.rollouts.act(row.id, asked(ManualKind.ABORT, "mia"), role=Role.VIEWER)
+
+
 def test_an_action_is_kept_for_the_leader_and_audited(desks: Desks) -> None:
     desks.apply()
     row = desks.start()

@@ -141,6 +141,12 @@ def test_commands_meet_what_is_wrong(home: Home, tmp_path: Path) -> None:
     assert "rollout" in home.roost("rollout", "get", "no-such", status=3)
     home.roost("rollout", "list", "--token", "rst_000000000000_" + "x" * 43, status=4)
     assert "runs already" in home.roost("up", "--port", "0", status=1), "one control plane on a home at a time"
+    frozen = json.loads(home.roost("service", "freeze", "widths", "--for", "1h", "--reason", "a holiday", "--json"))
+    assert "a holiday" in home.roost("rollout", "start", "m@2", "--reason", "x", status=4)
+    assert frozen["id"] in home.roost("service", "show", "widths")
+    home.roost("service", "thaw", frozen["id"], "--reason", "over")
+    home.roost("slo", "export", "--out", str(tmp_path / "rules"))
+    assert "widths" in (tmp_path / "rules" / "roost-rules.yaml").read_text()
     viewer = home.roost("token", "create", "ann", "--role", "viewer", "--reason", "to look").split()[0]
     assert "m@1" in home.roost("service", "list", "--token", viewer)
     home.roost("rollout", "start", "m@2", "--reason", "x", "--token", viewer, status=4)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,9 +80,13 @@ def test_a_log_record_is_one_line_of_json() -> None:
 
 
 def test_a_thread_that_fails_ends_the_process_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    ended = []
+    ended: list[bool] = []
+
+    def fail(stop: threading.Event) -> None:
+        raise ValueError("unforeseen")
+
     crew = Crew(on_failure=lambda: ended.append(True))
-    crew.start("controller", lambda stop: 1 / 0)
+    crew.start("controller", fail)
     crew.dismiss()
     assert ended == [True]
     assert crew.failed

@@ -219,7 +219,7 @@ SCENES: dict[str, dict[str, Any]] = {
 def test_alerts_fire_when_they_should_and_only_then(scene: str, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(export_slos([spec()])[RULES_FILE])
     test = {"interval": EVERY_MINUTE, **SCENES[scene]}
-    document = {"rule_files": ["rules.yaml"], "evaluation_interval": EVERY_MINUTE, "tests": [test]}
+    document = {"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": [test]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(document))
     judged = promtool("test", "rules", str(tmp_path / "test.yaml"))
     assert judged.returncode == 0, judged.stdout + judged.stderr
@@ -253,7 +253,7 @@ def test_budgets_scores_and_the_control_plane_itself(tmp_path: Path) -> None:
     ]
     document = {
         "rule_files": ["rules.yaml"],
-        "evaluation_interval": EVERY_MINUTE,
+        "evaluation_interval": "5m",
         "tests": [{"interval": EVERY_MINUTE, "input_series": series, "promql_expr_test": tests}],
     }
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(document))

@@ -55,6 +55,14 @@ def test_every_mistake_of_a_spec_is_told_with_its_path() -> None:
         (("decision", "verify", "--home", "/no/such/folder"), 3),
         (("demo", "run", "--rate", "0"), 2),
         (("no-such-command",), 2),
+        (("help", "no-such-topic"), 3),
+        (("explain", "no-such-code"), 3),
+        (("rollout", "list", "--home", "/no/such/folder"), 5),
+        (("rollout", "wait", "x", "--until", "tuesday", "--server", "http://127.0.0.1:1"), 2),
+        (("rollout", "wait", "x", "--timeout", "long", "--server", "http://127.0.0.1:1"), 2),
+        (("service", "apply", "/no/such/file.yaml", "--server", "http://127.0.0.1:1"), 2),
+        (("open", "no-such-page"), 2),
+        (("up", "--host", "0.0.0.0", "--home", "/no/such/folder"), 2),
     ],
 )
 def test_wrong_input_has_a_message_and_a_status(words: tuple[str, ...], status: int) -> None:

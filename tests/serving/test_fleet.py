@@ -21,11 +21,12 @@ from contracts.ids import VersionId
 from contracts.wire.capacity import WorkerLimits
 from contracts.wire.gateway import GatewaySpec
 from contracts.wire.worker import WorkerSpec, WorkerState
+from serving.beginnings import read_began_ticks
 from serving.fleet.keeper import Patience
 from serving.fleet.lease import await_lapse, renew
 from serving.fleet.local import LocalFleet
 from serving.fleet.port import Placement, ReplicaState, Tier, place, withdraw
-from serving.fleet.reports import Report, read_began_ticks, read_report, write_report
+from serving.fleet.reports import Report, read_report, write_report
 from serving.process import start_child
 from tests.serving.models import spec_of, write_onnx
 

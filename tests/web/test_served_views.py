@@ -232,8 +232,10 @@ def test_what_needs_a_person_is_sorted_the_worst_first(tmp_path: Path) -> None:
     paused = view_rollout(chronicle_of(writer).stories[writer.rollout_id])
     told = Told(100.0, "monitor.alarm", "version/m@1", "monitor a: it moved")
     old = told._replace(at_s=-100_000.0)
-    signs = Signs([paused], None, [], {}, Recorded((), (), (), (), (told, old), 100.0), Unavailable("it is torn"))
-    assert [one.kind for one in view_attention(signs, 200.0)] == ["record", "waiting", "alarm"]
+    harmful = told._replace(code="watch.harm-proven")
+    events = (told, old, harmful, told._replace(code="monitor.no-data"))
+    signs = Signs([paused], None, [], {}, Recorded((), (), (), (), events, 100.0), Unavailable("it is torn"))
+    assert [one.kind for one in view_attention(signs, 200.0)] == ["record", "harm", "waiting", "alarm"]
 
 
 def test_two_rollouts_are_put_beside_one_another(tmp_path: Path) -> None:

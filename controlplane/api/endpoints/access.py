@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 from contracts.ids import parse_name
 from contracts.units import parse_duration_s
 from controlplane.api.context import Context
-from controlplane.api.documents import Body, Name, Reason, TokenDocument, tell_token
+from controlplane.api.documents import Body, Name, Reason, TokenDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Admin, AnyViewer, Principal
 from controlplane.api.route import GuardedRoute, take_key, without
 from controlplane.api.sessions import COOKIE
+from controlplane.api.telling import tell_token
 from controlplane.store.tokens import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["access"])

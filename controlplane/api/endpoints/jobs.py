@@ -6,10 +6,11 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 
 from controlplane.api.context import Context
-from controlplane.api.documents import ID_PATTERN, WHOLE, Body, JobDocument, Reason, tell_job
+from controlplane.api.documents import ID_PATTERN, WHOLE, Body, JobDocument, Reason
 from controlplane.api.paging import Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
+from controlplane.api.telling import tell_job
 from controlplane.jobs.job import JobState
 
 router = APIRouter(route_class=GuardedRoute, tags=["jobs"])

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
 from controlplane.api.context import Context
-from controlplane.api.documents import finite
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Viewer
 from controlplane.api.route import GuardedRoute
+from controlplane.api.telling import finite
 from evaluation.report.week import WEEK_S, Week, parse_week, week_of
 
 router = APIRouter(route_class=GuardedRoute, tags=["quality"])

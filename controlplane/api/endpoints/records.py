@@ -7,10 +7,11 @@ from pydantic import BaseModel
 
 from contracts.errors import IntegrityError, NotFound
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import ID_PATTERN, DecisionDocument, DecisionRow, tell_decision
+from controlplane.api.documents import ID_PATTERN, DecisionDocument, DecisionRow
 from controlplane.api.paging import Cursor, Limit, Page
 from controlplane.api.principal import AnyViewer, Operator, Principal, Viewer
 from controlplane.api.route import GuardedRoute
+from controlplane.api.telling import tell_decision
 from controlplane.store.checkpoints import Checkpoints
 from controlplane.store.tokens import Role
 

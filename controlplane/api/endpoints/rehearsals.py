@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field
 from contracts.errors import InvalidInput
 from contracts.specs.service import ServiceSpec
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import ID_PATTERN, WHOLE, Body, SpecText, finite
+from controlplane.api.documents import ID_PATTERN, WHOLE, Body, SpecText
 from controlplane.api.endpoints.services import read_spec
 from controlplane.api.principal import AnyViewer, Viewer
 from controlplane.api.problems import TooManyRequests
 from controlplane.api.route import GuardedRoute
+from controlplane.api.telling import finite
 from controlplane.desks.policies import policy_of
 from controlplane.store.tokens import Role
 from rollout.policy import Policy

@@ -14,14 +14,11 @@ from controlplane.api.documents import (
     StartBody,
     StartPreview,
     WishDocument,
-    tell_rollout,
-    tell_row,
-    tell_start,
-    tell_wish,
 )
 from controlplane.api.paging import Cursor, Limit, Page, page_by_offset
 from controlplane.api.principal import AnyOperator, AnyViewer, Principal, Viewer
 from controlplane.api.route import GuardedRoute, take_key
+from controlplane.api.telling import tell_rollout, tell_row, tell_start, tell_wish
 from controlplane.store.tokens import Role
 from rollout.phases import ManualAction, ManualKind, Phase
 

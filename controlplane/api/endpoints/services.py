@@ -10,19 +10,12 @@ from contracts.ids import NAME_PATTERN, VersionRef
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import (
-    ApplyBody,
-    PreviewDocument,
-    RevisionDocument,
-    ServiceDocument,
-    tell_preview,
-    tell_revision,
-    tell_service,
-)
+from controlplane.api.documents import ApplyBody, PreviewDocument, RevisionDocument, ServiceDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.problems import Outdated
 from controlplane.api.route import GuardedRoute, tag_of, take_key
+from controlplane.api.telling import tell_preview, tell_revision, tell_service
 from controlplane.store.documents import canonical
 
 router = APIRouter(route_class=GuardedRoute, tags=["services"])

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from contracts.ids import NAME_PATTERN
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import finite
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Viewer
 from controlplane.api.route import GuardedRoute
+from controlplane.api.telling import finite
 from controlplane.web.views.replicas import view_replicas
 from controlplane.web.views.slos import SloView, view_slos
 

@@ -11,9 +11,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import func, select
 
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import DecisionRow, tell_decision
+from controlplane.api.documents import DecisionRow
 from controlplane.api.principal import Viewer
 from controlplane.api.route import GuardedRoute
+from controlplane.api.telling import tell_decision
 from controlplane.store.schema import CHAINS, OUTBOX
 
 router = APIRouter(route_class=GuardedRoute, tags=["stream"])

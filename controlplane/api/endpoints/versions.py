@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field
 
 from contracts.ids import NAME_PATTERN, VersionId, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import WHOLE, Body, Reason, VersionDocument, tell_version
+from controlplane.api.documents import WHOLE, Body, Reason, VersionDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
+from controlplane.api.telling import tell_version
 
 router = APIRouter(route_class=GuardedRoute, tags=["versions"])
 ModelName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]

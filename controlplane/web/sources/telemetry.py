@@ -16,6 +16,8 @@ MINUTE_S = 60
 WINDOW_S = 28 * DAY_S
 MOST_EXAMPLES = 6
 MOST_EVENTS = 50
+TELLING = ("monitor.alarm", "monitor.no-data", "watch.harm-proven", "alias.moved-outside", "rollout.waits-for-memory")
+"""Events that somebody may have to look at, and that no other record shows."""
 PNG = b"\x89PNG\r\n"
 ROW = literal_column("rowid", Integer)
 """SQLite's own number of a row."""
@@ -166,5 +168,5 @@ def _read_examples(connection: Connection) -> list[Example]:
 
 def _read_events(connection: Connection, since_s: float) -> list[Told]:
     c = EVENTS.c
-    query = select(c.at_s, c.code, c.subject, c.message).where(c.at_s >= since_s, c.code.startswith("monitor."))
+    query = select(c.at_s, c.code, c.subject, c.message).where(c.at_s >= since_s, c.code.in_(TELLING))
     return [Told._make(row) for row in connection.execute(query.order_by(c.at_s.desc()).limit(MOST_EVENTS))]

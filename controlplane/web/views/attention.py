@@ -10,8 +10,14 @@ from controlplane.web.views.replicas import TROUBLED, ReplicaView
 from controlplane.web.views.rollout import RolloutView
 from controlplane.web.views.slos import SloList, SloView
 
-ALARMED_WITHIN_S = 86400.0
-RANKS = ("record", "harm", "missed", "replica", "burn", "waiting", "memory", "alarm")
+TOLD_WITHIN_S = 86400.0
+RANKS = ("record", "harm", "missed", "replica", "burn", "waiting", "memory", "alarm", "event")
+EVENTS = {
+    "watch.harm-proven": ("harm", "/decisions"),
+    "monitor.alarm": ("alarm", "/quality"),
+    "alias.moved-outside": ("event", "/models"),
+    "rollout.waits-for-memory": ("event", "/rollouts"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,9 @@ def view_attention(signs: Signs, now_s: float) -> tuple[Attention, ...]:
     if signs.problem is not None:
         found.append(Attention("record", "the record", signs.problem.message, "/decisions"))
     found += [
-        Attention("alarm", told.subject, told.message, "/quality", told.at_s)
+        Attention(EVENTS[told.code][0], told.subject, told.message, EVENTS[told.code][1], told.at_s)
         for told in (signs.recorded.events if signs.recorded is not None else ())
-        if told.code == "monitor.alarm" and now_s - told.at_s < ALARMED_WITHIN_S
+        if told.code in EVENTS and now_s - told.at_s < TOLD_WITHIN_S
     ]
     return tuple(sorted(found, key=lambda one: (RANKS.index(one.kind), -(one.at_s or 0.0))))
 
