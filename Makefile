@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 
 .DEFAULT_GOAL := help
-.PHONY: help system demo test test-fast coverage check format bench bench-core bench-store bench-web bench-evaluation bench-registry bench-serving bench-gateway docs ui-shots install lock clean
+.PHONY: help system demo test test-fast coverage check format bench bench-core bench-store bench-web bench-evaluation bench-registry bench-serving bench-gateway bench-controller simulate docs ui-shots install lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -90,6 +90,13 @@ bench-web: $(INSTALLED) ## the rollout page beside one made with plotly.js: size
 
 bench-store: $(INSTALLED) ## the stores on SQLite and PostgreSQL (a few minutes)
 	$(BIN)/python -m benchmarks.store
+
+bench-controller: $(INSTALLED) ## a thousand living rollouts, one tick a second: the share of a core
+	$(BIN)/python -m benchmarks.controller
+
+simulate: $(INSTALLED) ## 200 simulated weeks with kills, stops and outages, and 20 on PostgreSQL (half an hour)
+	$(BIN)/python -m tests.simulation.week --seeds 200
+	$(BIN)/python -m tests.simulation.week --seeds 20 --first 5000 --postgresql
 
 docs: $(INSTALLED) ## write the reference tables, build the documentation into site/; warnings are errors
 	$(BIN)/python docs/generate/tables.py

@@ -5,19 +5,26 @@ A receiver may get a call twice when its answer was lost; the idempotency key te
 
 import hashlib
 import json
+import logging
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from contracts.clock import Clock
+from contracts.clock import Clock, SystemClock
 from contracts.errors import InvalidInput
 from controlplane.notify.egress import Address, is_near_literal, is_public, post, signed_headers, without_secrets
+from controlplane.settings import Settings
 from controlplane.store.telemetry_database import open_database, reading, upsert
 
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 1.0
 SCHEMA = MetaData()
 CALLS = Table(
     "hook_calls",
@@ -75,13 +82,13 @@ class Hooks:
             calls = connection.execute(select(CALLS).where(due).order_by(CALLS.c.at_s)).mappings().all()
         problems = []
         for call in calls:
-            problem = self._send(call["key"], call["url"], call["body"])
             attempts = int(call["attempts"]) + 1
             wait_s = min(FIRST_WAIT_S * 2.0 ** (attempts - 1), LONGEST_WAIT_S)
-            values = {"attempts": attempts, "problem": problem, "next_s": now_s + wait_s}
-            values |= {} if problem else {"delivered_s": now_s}
-            with self._engine.begin() as connection:
-                connection.execute(update(CALLS).where(CALLS.c.key == call["key"]).values(values))
+            # Claimed before it is made: of several processes that look here, one makes this attempt.
+            if not self._note(call, attempts=attempts, next_s=now_s + wait_s):
+                continue
+            problem = self._send(call["key"], call["url"], call["body"])
+            self._note({**call, "attempts": attempts}, problem=problem, delivered_s=None if problem else now_s)
             if problem:
                 end = "given up" if attempts >= MOST_ATTEMPTS else f"tried again in {wait_s:.0f} s"
                 problems.append(f"hook {without_secrets(call['url'])}: {problem}; {end}")
@@ -95,6 +102,12 @@ class Hooks:
             )
             return len(rows.all())
 
+    def _note(self, call: Mapping[str, Any], **values: object) -> bool:
+        """Write how a call stands; False when somebody else has tried it since it was read."""
+        same = (CALLS.c.key == call["key"]) & (CALLS.c.attempts == call["attempts"])
+        with self._engine.begin() as connection:
+            return bool(connection.execute(update(CALLS).where(same).values(values)).rowcount)
+
     def _send(self, key: str, url: str, body: str) -> str:
         """Call once; return why it was not taken, "" when it was."""
         try:
@@ -103,6 +116,21 @@ class Hooks:
             return error.message
         headers = signed_headers(self._secret, key=key, at_s=self._clock.now_s(), body=body)
         return post(url, body.encode(), headers, _may_reach)
+
+
+def keep_delivering(settings: Settings, stop: threading.Event) -> None:
+    """Make the calls of a home as they fall due until told to stop; without a secret to sign with there are none."""
+    try:
+        hooks = Hooks(settings.hooks_uri, SystemClock(), read_secret(None))
+    except InvalidInput:
+        return
+    with closing(hooks):
+        while not stop.wait(LOOK_EVERY_S):
+            try:
+                for problem in hooks.deliver():
+                    LOG.warning(problem)
+            except SQLAlchemyError as error:
+                LOG.warning("hooks wait for their database: %s", error)
 
 
 def read_secret(file: Path | None) -> bytes:

@@ -3,7 +3,8 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from contracts.errors import InvalidInput, NotFound, RoostError
 from controlplane.settings import Settings
-from controlplane.store.database import Database
 from controlplane.store.history import History
 from controlplane.store.ledger import FileLedger, Ledger
+from controlplane.store.migrate import open_store
+from controlplane.store.sql_ledger import SqlLedger
 from controlplane.store.week_source import StoredWeeks
 from evaluation.drift.detector import Array
 from evaluation.drift.evidently_figures import EvidentlyFigure, evidently_figures
@@ -45,30 +47,32 @@ def report_week(settings: Settings, week: Week, *, now_s: float, wishes: Wishes)
     """
     from controlplane.reviewing.results import summarise_reviews
 
-    history_file = settings.home / "history.db"
-    if not history_file.is_file() and open_ledger(settings) is None:
-        raise NotFound(f"{settings.home} holds no history", hint="name the folder with --home; `make demo` makes one")
-    history = History(settings.history_uri)
-    try:
-        source = StoredWeeks(history, open_ledger(settings))
+    with ExitStack() as stack:
+        ledger = stack.enter_context(open_ledger(settings))
+        if ledger is None and not (settings.home / "history.db").is_file():
+            raise NotFound(
+                f"{settings.home} holds no history", hint="name the folder with --home; `make demo` makes one"
+            )
+        history = stack.enter_context(closing(History(settings.history_uri)))
+        source = StoredWeeks(history, ledger)
         reviews = summarise_reviews(settings, start_s=week.start_s, end_s=week.end_s)
         extras = Extras(reviews=reviews, usd_per_hour=wishes.usd_per_hour)
         if wishes.evidently_html is not None:
             extras = _with_evidently(extras, source, week, wishes.evidently_html)
         return make_report(source, week, now_s=now_s, extras=extras)
-    finally:
-        history.close()
 
 
-def open_ledger(settings: Settings) -> Ledger | None:
-    """Return the ledger of a home: the database's when it holds decisions, else the file's, None without either."""
-    from controlplane.store.sql_ledger import SqlLedger
-
-    if "ROOST_DATABASE_URL" in os.environ or (settings.home / "roost.db").is_file():
-        stored = SqlLedger(Database(settings.database_url), code_version="")
-        if next(stored.entries(), None) is not None:
-            return stored
-    return FileLedger(settings.ledger, code_version="") if settings.ledger.is_file() else None
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[Ledger | None]:
+    """Give the ledger of a home: the database's when it holds decisions, else the file's, None without either."""
+    with ExitStack() as stack:
+        if "ROOST_DATABASE_URL" in os.environ or (settings.home / "roost.db").is_file():
+            database = stack.enter_context(closing(open_store(settings.database_url)))
+            stored = SqlLedger(database, code_version="")
+            if next(stored.entries(), None) is not None:
+                yield stored
+                return
+        yield FileLedger(settings.ledger, code_version="") if settings.ledger.is_file() else None
 
 
 def write_report(report: Report, out: Path) -> int:

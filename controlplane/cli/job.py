@@ -3,9 +3,10 @@
 import getpass
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,14 +108,20 @@ def run(
 
 @app.command()
 def work(home: Home = HOME) -> None:
-    """Work on jobs, and ask for what the schedules say, until interrupted; start several for several at once."""
+    """Work on jobs, ask for what schedules say and call hooks, until interrupted; start several for several at once."""
+    from controlplane.hooks import keep_delivering
     from controlplane.job_kinds import declare_schedules
     from controlplane.jobs.schedules import Schedules
     from controlplane.jobs.worker import Worker
+    from controlplane.server.crew import Crew
+    from controlplane.settings import Settings
 
-    with _jobs(home) as jobs:
+    crew = Crew()
+    with _jobs(home) as jobs, ExitStack() as stack:
+        stack.callback(crew.dismiss)
         schedules = Schedules(jobs)
         declare_schedules(schedules)
+        crew.start("hooks", partial(keep_delivering, Settings(home)))
         typer.echo(
             f"works on jobs of {jobs.database.url.render_as_string(hide_password=True)}; Ctrl-C ends it", err=True
         )

@@ -111,11 +111,11 @@ def replay(
     from controlplane.reporting import open_ledger
     from controlplane.settings import Settings
 
-    ledger = open_ledger(Settings(home))
-    if ledger is None:
-        raise NotFound(f"there is no ledger in {home}", hint="name the folder with --home")
     _, policy = load_policy(spec)
-    found = rerun(ledger, rollout_id, policy)
+    with open_ledger(Settings(home)) as ledger:
+        if ledger is None:
+            raise NotFound(f"there is no ledger in {home}", hint="name the folder with --home")
+        found = rerun(ledger, rollout_id, policy)
     if as_json:
         print_json(asdict(found))
         return

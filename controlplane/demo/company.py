@@ -71,9 +71,9 @@ class Company:
         self._rate = rate or self._measure_rate(first)
         self._traffic.ask(self._rate)
         self._stage.say(f"✔ {USERS} users send {self._rate:.1f} requests a second, some of them in bursts")
-        golden = self._versions.prepare()
+        self._versions.prepare()
         world = self._world
-        self._desk = RolloutDesk(self._stores, world.catalogue, world.clock, world.rng, preconditions=(golden,))
+        self._desk = RolloutDesk(self._stores, world.catalogue, world.clock, world.rng)
         self._player = Player(
             self._spec,
             self._begin,

@@ -54,7 +54,7 @@ class Outage(Protocol):
 
 
 Begin = Callable[[Case, VersionId], Trial]
-"""Begins a case's rollout; ``NotPermitted`` when it is refused before any traffic."""
+"""Begins a case's rollout."""
 
 
 class Player:
@@ -80,13 +80,7 @@ class Player:
         start_s, before = self._clock.monotonic_s(), self._unanswered()
         scene = Scene(f"{challenger} ({case.version}) against {champion}", start_s)
         record = Record(self._spec)
-        try:
-            trial = self._begin(case, challenger)
-        except NotPermitted as refusal:
-            self._stage.say(f"  {refusal.message}")
-            record.refuse(refusal.message)
-        else:
-            self._follow(case, trial, record, scene)
+        self._follow(case, self._begin(case, challenger), record, scene)
         record.served.unanswered = self._unanswered() - before
         return Result(
             case=case,
@@ -124,11 +118,13 @@ class Player:
 
 
 def _look_after(trial: Trial, record: Record) -> None:
-    """Be the person on call: after a hold for what both versions suffered, look again once users are served well.
+    """Be the person on call: give up what can't begin; after a hold for what both versions suffered, look again.
 
-    Resuming from a pause begins with new evidence.
+    That is once users are served well; resuming from a pause begins with new evidence.
     """
-    if record.phase is Phase.PAUSED:
+    if record.phase is Phase.FAILED:
+        trial.ask(ManualAction(ManualKind.ABORT, PERSON, "it can't be carried out"))
+    elif record.phase is Phase.PAUSED:
         trial.ask(ManualAction(ManualKind.RESUME, PERSON, "what both versions suffered is over"))
     elif record.is_held and record.well_s >= CALM_S:
         trial.ask(ManualAction(ManualKind.PAUSE, PERSON, "both versions suffered; looking into it"))

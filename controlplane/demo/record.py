@@ -12,6 +12,8 @@ from rollout.phases import BEFORE_TRAFFIC, ENDED, Phase
 from rollout.verdicts import Outcome
 
 FATES = {Phase.PROMOTED: Fate.PROMOTED, Phase.ROLLED_BACK: Fate.ROLLED_BACK, Phase.ABORTED: Fate.ABORTED}
+UNTOLD = {ReasonCode.PROMOTED, ReasonCode.ROLLED_BACK, ReasonCode.ENDED_BY_PERSON, ReasonCode.ABORTED}
+"""What tells that something is done, and not why."""
 TROUBLED_SHARE = 0.1
 
 
@@ -26,7 +28,7 @@ class Record:
         self.is_held = False
         self.why = ""
         self._objectives = Objectives.of(spec)
-        self._by = ""
+        self._by: tuple[str, ...] = ()
         self._was_held = self._was_champion = self._was_refused = False
         self._traffic_since_s: float | None = None
         self._troubled_s = self._last_s = 0.0
@@ -46,23 +48,20 @@ class Record:
         decision, seen = entry.decision, Observation.from_json(json.dumps(entry.observation))
         self.phase, code = Phase(decision["phase"]), ReasonCode(decision["reason"])
         self._was_champion |= self.phase is Phase.BAKING
+        self._was_refused |= self.phase is Phase.FAILED and self._traffic_since_s is None
         self.is_held = code is ReasonCode.ENVIRONMENT
         self._was_held |= self.is_held
         self._objectives.count(self.served, seen)
-        if self.phase not in BEFORE_TRAFFIC | ENDED:
+        if self.phase not in BEFORE_TRAFFIC | ENDED | {Phase.FAILED, Phase.ABORTING}:
             self._last_s = entry.at_s
             self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
             if not self._objectives.is_well(seen, share=TROUBLED_SHARE):
                 self._troubled_s = entry.at_s
         if code is ReasonCode.PROVEN_HARM:
-            proven = [verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value]
-            self._by = str(max(proven, key=lambda verdict: float(verdict["evidence"]))["sli"])
-        if code in NOTIFYING and not code.value.startswith("rollout."):
+            proven = (verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value)
+            self._by = tuple(str(verdict["gate"]) for verdict in proven)
+        if code in NOTIFYING and code not in UNTOLD:
             self.why = str(decision["sentence"])
-
-    def refuse(self, why: str) -> None:
-        """Note that it got no traffic at all."""
-        self._was_refused, self.why = True, why
 
     def ending(self) -> Ending:
         """Return how it ended."""
@@ -71,5 +70,5 @@ class Record:
         fate = FATES.get(self.phase, Fate.FAILED)
         if fate is Fate.ROLLED_BACK and self._was_champion:
             fate = Fate.REVERTED
-        by = self._by if fate in {Fate.ROLLED_BACK, Fate.REVERTED} else ""
+        by = self._by if fate in {Fate.ROLLED_BACK, Fate.REVERTED} else ()
         return Ending(fate, by, self._was_held)

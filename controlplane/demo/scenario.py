@@ -27,28 +27,32 @@ class Fate(StrEnum):
 class Ending:
     """How a case ends.
 
-    ``by`` names the gate that proved harm. ``held``: on the way the share was held because both versions burned.
+    ``by`` names the gates that proved harm. ``held``: on the way the share was held because both versions burned.
     """
 
     fate: Fate
-    by: str = ""
+    by: tuple[str, ...] = ()
     held: bool = False
 
     def __str__(self) -> str:
-        words = f"{self.fate.value} by {self.by}" if self.by else self.fate.value
+        words = f"{self.fate.value} by {' and '.join(self.by)}" if self.by else self.fate.value
         return f"held, then {words}" if self.held else words
 
     def meets(self, expected: "Ending") -> bool:
-        """Tell whether it is as expected; a hold that nobody expected is no fault of the rollout."""
-        return (self.fate, self.by) == (expected.fate, expected.by) and self.held >= expected.held
+        """Tell whether it is as expected; more gates are no fault of the rollout, nor is a hold that nobody expected.
+
+        A version so slow that requests time out fails by availability, too.
+        """
+        return self.fate is expected.fate and set(self.by) >= set(expected.by) and self.held >= expected.held
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One rollout: the demo version that challenges, how it must end, and the lesson of it.
 
-    ``force`` insists on what golden prompts refused. With ``outage`` all workers stop answering for a while once the
-    challenger has traffic. With ``bounded`` no more bad answers may be served than the harm budget allows.
+    ``force`` insists on what was refused for its first pictures. With ``outage`` all workers stop answering for a
+    while once the challenger has traffic. With ``bounded`` no more bad answers may be served than the harm budget
+    allows.
     """
 
     version: str
@@ -74,13 +78,13 @@ class Scenario:
 DEFAULT_SCENARIO = Scenario(
     champion="good",
     cases=(
-        Case("swapped-rows", Ending(Fate.ROLLED_BACK, "text"), "status 200, sharp digits, the wrong ones"),
-        Case("black", Ending(Fate.REFUSED), "black pictures: its golden prompts refuse it"),
-        Case("black", Ending(Fate.ROLLED_BACK, "text"), "... and when a person insists", force=True, bounded=True),
-        Case("many-steps", Ending(Fate.ROLLED_BACK, "latency"), "the same pictures, six times slower"),
-        Case("leaky", Ending(Fate.ROLLED_BACK, "availability"), "runs out of memory; the champion answers instead"),
+        Case("swapped-rows", Ending(Fate.ROLLED_BACK, ("text",)), "status 200, sharp digits, the wrong ones"),
+        Case("black", Ending(Fate.REFUSED), "black pictures: the first prompts show it"),
+        Case("black", Ending(Fate.ROLLED_BACK, ("text",)), "... and when a person insists", force=True, bounded=True),
+        Case("many-steps", Ending(Fate.ROLLED_BACK, ("latency",)), "the same pictures, six times slower"),
+        Case("leaky", Ending(Fate.ROLLED_BACK, ("availability",)), "runs out of memory; the champion answers instead"),
         Case(FASTER, Ending(Fate.PROMOTED), "int8, built meanwhile: as good, several times faster"),
-        Case("wears-out", Ending(Fate.REVERTED, "text"), "degrades only after its promotion, in its bake"),
+        Case("wears-out", Ending(Fate.REVERTED, ("text",)), "degrades only after its promotion, in its bake"),
         Case("distilled", Ending(Fate.PROMOTED, held=True), "an outage hits both versions", outage=True),
     ),
 )

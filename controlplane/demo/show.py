@@ -207,7 +207,7 @@ def draw_results(results: Sequence[Result]) -> RenderableType:
     """Draw the table that the demo ends with, and why each rollout ended as it did."""
     table = Table(title="How the rollouts ended", title_style="bold", title_justify="left", box=SIMPLE_HEAD, padding=0)
     for column in ("case", "expected", "seen"):
-        table.add_column(column + "  ", no_wrap=True)
+        table.add_column(column + "  ", no_wrap=column == "case")
     for column in ("answers", "bad served", "time"):
         table.add_column("  " + column, justify="right", no_wrap=True)
     for result in results:

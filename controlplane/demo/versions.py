@@ -1,4 +1,4 @@
-"""The versions of the demo on a running system: registered, built from one another, looked at before any traffic."""
+"""The versions of the demo on a running system: registered, or built from one another."""
 
 import tempfile
 import time
@@ -8,7 +8,6 @@ from contracts.errors import InvalidInput
 from contracts.ids import VersionId, VersionRef
 from contracts.units import format_bytes
 from contracts.wire.worker import FaultDrill
-from controlplane.demo.golden import GoldenPrompts
 from controlplane.demo.model.versions import assemble, find_version
 from controlplane.demo.scenario import FASTER, Scenario
 from controlplane.demo.show import Scene, Stage
@@ -32,15 +31,16 @@ class Versions:
         """Register the version that serves first."""
         return self._register(self._scenario.champion)
 
-    def prepare(self) -> GoldenPrompts:
-        """Register the challengers, and begin beside all else to build the faster one and to draw golden prompts."""
+    def prepare(self) -> None:
+        """Register the challengers, and begin to build the faster one beside all else."""
         names = dict.fromkeys(case.version for case in self._scenario.cases)
         if FASTER in names:
             first = self._known[self._scenario.champion]
             self._build = VariantBuild(self._settings, first.id)
             self._stage.say(f"… a faster version is being built from {first.id} while users are served")
-        records = [self._register(name) for name in names if name != FASTER]
-        return GoldenPrompts(self._catalogue, records, self._settings.logs / "golden.log")
+        for name in names:
+            if name != FASTER:
+                self._register(name)
 
     @property
     def aside(self) -> str:

@@ -41,8 +41,10 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
 Scorer = Annotated[str, Field(min_length=1, max_length=500)]
 """``KIND`` or ``KIND:OPTION=VALUE``."""
 
+Scorers = Annotated[tuple[Scorer, ...], Field(max_length=20)]
+
 PromptFile = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""A prompt set by the name of its file in the home's folder of prompts: who asks may be far away, and reads no other."""
+"""A prompt set by the name of its file in the home's folder of prompts: who asks is perhaps far away."""
 
 TimeBudget = Annotated[float, Field(gt=0, le=86_400)]
 

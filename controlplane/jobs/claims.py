@@ -66,7 +66,7 @@ class Claim:
         Raises:
             Conflict: when the job has gone to another worker.
         """
-        self._end(JobState.DONE, result=canonical(result), error=None, progress=1.0)
+        self._end(JobState.DONE, result=canonical(result), error=None, progress=1.0, message="")
 
     def cancelled(self) -> None:
         """Record that the job was ended as somebody asked."""

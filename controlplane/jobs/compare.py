@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from contracts.ids import VersionRef
-from controlplane.jobs.arguments import Arguments, PromptFile, Reference, Scorer, Share, find_prompts
+from controlplane.jobs.arguments import Arguments, PromptFile, Reference, Scorers, Share, find_prompts
 from controlplane.jobs.context import JobContext
 
 
@@ -16,14 +16,14 @@ class CompareArguments(Arguments):
     one: Reference
     other: Reference
     prompts: PromptFile
-    scorers: Annotated[list[Scorer], Field(max_length=20)] = []
+    scorers: Scorers = ()
     tolerance: Share = "5%"
     alpha: Share = "1%"
     max_pairs: Annotated[int, Field(ge=1)] | None = None
 
 
 def run(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Compare, and keep the result where a rollout's precondition finds it; an attempt that was kept is not repeated."""
+    """Compare, and keep the result where a rollout's precondition finds it."""
     return dict(context.step("compared", lambda: _compare(context, CompareArguments.model_validate(arguments))))
 
 

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from contracts.ids import VersionId, VersionRef
 from contracts.wire.telemetry import SampledOutput
-from controlplane.jobs.arguments import Arguments, PromptFile, Reference, Scorer, find_prompts
+from controlplane.jobs.arguments import Arguments, PromptFile, Reference, Scorers, find_prompts
 from controlplane.jobs.context import JobContext
 from evaluation.scorers.port import Score
 
@@ -27,7 +25,7 @@ class EvaluateArguments(Arguments):
 
     version: Reference
     prompts: PromptFile
-    scorers: Annotated[list[Scorer], Field(max_length=20)] = []
+    scorers: Scorers = ()
 
 
 def run(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:

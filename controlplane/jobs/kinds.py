@@ -19,7 +19,8 @@ class JobKind:
     ``entry`` is ``module:function``, imported in the child process alone and called with a `JobContext` and the job's
     arguments, which fit ``arguments``; what it returns, a document, is the job's result. At most ``at_once`` jobs of
     its ``queue`` run at once, over all workers. An attempt that fails is made again, later and later, up to
-    ``max_attempts`` in all. Its process sees the environment, and so the credentials in it, only when it ``is_trusted``.
+    ``max_attempts`` in all. Its process sees the
+    environment, with the credentials in it, only when it ``is_trusted``.
     """
 
     name: str

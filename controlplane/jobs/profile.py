@@ -12,7 +12,7 @@ from controlplane.jobs.context import JobContext
 
 BEFORE_ROUNDS, NEARLY_DONE = 0.3, 0.99
 STARTS = 2
-Axis = Annotated[list[int], Field(min_length=1, max_length=64)]
+Axis = Annotated[tuple[int, ...], Field(min_length=1, max_length=64)]
 
 
 class ProfileArguments(Arguments):
@@ -20,10 +20,10 @@ class ProfileArguments(Arguments):
 
     version: Reference
     device: Device = "cpu"
-    sizes: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
+    sizes: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] | None = None
     steps: Axis | None = None
-    batches: Axis = [1, 2, 4, 8]
-    concurrency: Axis = [1]
+    batches: Axis = (1, 2, 4, 8)
+    concurrency: Axis = (1,)
     budget_s: TimeBudget = 180.0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     memory_limit_bytes: Annotated[int, Field(gt=0)] | None = None
@@ -51,9 +51,9 @@ def run(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
     plan = ProfilePlan(
         grid=Grid(
             sizes=parse_sizes(",".join(asked.sizes)) if asked.sizes else usual.sizes,
-            steps=tuple(asked.steps or usual.steps),
-            batches=tuple(asked.batches),
-            concurrency=tuple(asked.concurrency),
+            steps=asked.steps or usual.steps,
+            batches=asked.batches,
+            concurrency=asked.concurrency,
         ),
         device=asked.device,
         threads=asked.threads,

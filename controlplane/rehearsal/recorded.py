@@ -55,7 +55,8 @@ def rerun(ledger: Ledger, rollout_id: str, policy: Policy) -> Rerun:
         raise NotFound(f"the ledger has no rollout {rollout_id!r}", hint=f"it has: {', '.join(known[-10:]) or 'none'}")
     same = entries[0].policy_digest == policy.digest
     observations = [Observation.from_json(json.dumps(entry.observation)) for entry in entries]
-    decisions = decide_again(policy, observations) if same else replay(policy, observations)
+    names = tuple(str(entries[0].decision.get(role) or role) for role in ("champion", "challenger"))
+    decisions = decide_again(policy, observations, *names) if same else replay(policy, observations)
     begun_s = entries[0].at_s
     again = [
         Moment(d.state.at_s - begun_s, d.state.phase.value, d.weight, d.reason.code.value, d.reason.sentence)
@@ -67,9 +68,11 @@ def rerun(ledger: Ledger, rollout_id: str, policy: Policy) -> Rerun:
     return Rerun(rollout_id, same, _turns(then), _turns(again), differing)
 
 
-def decide_again(policy: Policy, observations: Sequence[Observation]) -> list[Decision]:
+def decide_again(
+    policy: Policy, observations: Sequence[Observation], champion: str = "champion", challenger: str = "challenger"
+) -> list[Decision]:
     """Decide on exactly what was observed, acknowledgements and people's actions included."""
-    state = start(policy, at_s=observations[0].at_s, rollout_id="again", champion="champion", challenger="challenger")
+    state = start(policy, at_s=observations[0].at_s, rollout_id="again", champion=champion, challenger=challenger)
     decisions = []
     for observation in observations:
         decisions.append(decide(policy, state, observation))

@@ -24,6 +24,7 @@ from controlplane.evaluation.required import RequiredComparison
 from controlplane.guard.budgets import RecordedBudgets
 from controlplane.guard.freezing import Freezing
 from controlplane.guard.guard import make_guard
+from controlplane.hooks import keep_delivering
 from controlplane.job_kinds import declare_schedules
 from controlplane.jobs.schedules import Schedules
 from controlplane.jobs.worker import Worker
@@ -68,13 +69,13 @@ class Plane:
     gauges: "Gauges"
     crew: Crew = field(default_factory=Crew)
 
-    def start(self, on_failure: Callable[[], None]) -> None:
+    def start(self) -> None:
         """Begin to decide, to work on jobs and to tell people."""
-        self.crew.on_failure = on_failure
         self.crew.start("controller", self.controller.run)
         for number in range(JOBS_AT_ONCE):
             self.crew.start(f"jobs-{number}", partial(self._work, number))
         self.crew.start("sender", self._send)
+        self.crew.start("hooks", partial(keep_delivering, self.settings))
         self.crew.start("gauges", self.gauges.follow)
 
     def _work(self, number: int, stop: threading.Event) -> None:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 LOG = logging.getLogger("roost.server")
 PATIENCE_S = 10.0
+PAUSE_S = 5.0
 
 
 @dataclass
 class Crew:
-    """Threads that run until ``stop`` is set. One that ends with an error is told in the log and ends the process."""
+    """Threads that run until ``stop`` is set. Work that ends with an error is told in the log and begun again."""
 
-    on_failure: Callable[[], None] = lambda: None
+    pause_s: float = PAUSE_S
     stop: threading.Event = field(default_factory=threading.Event)
-    failed: bool = False
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, name: str, work: Callable[[threading.Event], None]) -> None:
@@ -33,9 +33,9 @@ class Crew:
                 LOG.warning("%s is still busy and ends with the process", thread.name)
 
     def _run(self, name: str, work: Callable[[threading.Event], None]) -> None:
-        try:
-            work(self.stop)
-        except Exception:
-            LOG.exception("%s ended with an error", name)
-            self.failed = True
-            self.on_failure()
+        while not self.stop.is_set():
+            try:
+                work(self.stop)
+            except Exception:
+                LOG.exception("%s ended with an error and begins again", name)
+                self.stop.wait(self.pause_s)

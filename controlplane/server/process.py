@@ -14,7 +14,7 @@ from typing import NoReturn
 import uvicorn
 from starlette.applications import Starlette
 
-from contracts.errors import Conflict, Unavailable
+from contracts.errors import Conflict
 from controlplane.server.composition import Plane, compose
 from controlplane.server.first_token import ensure_first_token
 from controlplane.server.logs import set_up_logs
@@ -34,7 +34,7 @@ def run_server(options: ServerOptions, tell: Callable[[str], None]) -> None:
     Raises:
         InvalidInput: when the home can't be used, or the address is not to be listened on.
         Conflict: when the port is taken, or another process runs on the home.
-        Unavailable: when a part doesn't start, or fails later.
+        Unavailable: when a part doesn't start.
     """
     settings = Settings(options.home)
     options.check_exposure()
@@ -60,11 +60,9 @@ def run_server(options: ServerOptions, tell: Callable[[str], None]) -> None:
 
         server = PlaneServer(plane, plane.app, announce, leaving)
         stack.callback(plane.crew.dismiss)
-        plane.start(on_failure=server.end)
+        plane.start()
         server.run(sockets=[listener])
         LOG.info("ending", extra={"data": {"keeps_serving": leaving.is_set()}})
-        if plane.crew.failed:
-            raise Unavailable("a part of the control plane failed", hint=f"read {settings.logs / 'server.log'}")
 
 
 def leave(status: int) -> NoReturn:
@@ -105,10 +103,6 @@ class PlaneServer(uvicorn.Server):
         """Take the signal to stop."""
         if sig == KEEP_SERVING:
             self._leaving.set()
-        self.end()
-
-    def end(self) -> None:
-        """Stop answering."""
         self._plane.home.feed.close()
         self.should_exit = True
 

@@ -11,6 +11,7 @@ from evaluation.report.figures import Figure, count, missing
 from evaluation.report.source import DecisionRow
 
 ENDED = ("promoted", "rolled-back", "aborted", "failed")
+PROMOTING = frozenset({"gate.safe-proven", "manual.promoted-all", "timeout.promoted"})
 GOING_BACK = ("rolling-back", "rolled-back", "aborting", "aborted")
 TROUBLE = ("alarm.", "hold.", "gate.harm", "rollback.", "rollout.rolled-back", "rollout.failed", "timeout.",
            "drift.", "monitor.", "budget.")  # fmt: skip
@@ -43,10 +44,11 @@ class RolloutStory:
 
     @property
     def decided(self) -> DecisionRow:
-        """The decision that settled it: why it went back, or that it was proven safe; else the last."""
-        turned = {"gate.harm-proven", "manual.aborted", "timeout.rolled-back"}
-        settling = turned if self.phase in GOING_BACK else {"gate.safe-proven", "manual.promoted-all"}
-        return next((row for row in self.decisions if row.decision.get("reason") in settling), self.decisions[-1])
+        """The decision that settled it: the one that turned it back, or why it was promoted; else the last."""
+        went_back = self.phase in GOING_BACK
+        settling = (row.decision.get("phase") in GOING_BACK if went_back else row.decision.get("reason") in PROMOTING
+                    for row in self.decisions)  # fmt: skip
+        return next((row for row, settles in zip(self.decisions, settling, strict=True) if settles), self.decisions[-1])
 
     def seconds(self, first: str, *last: str) -> float | None:
         """Return the time from the first decision in phase ``first`` to the first in one of ``last``."""

@@ -31,7 +31,7 @@ class AccessLog:
             "replica": first.attempt.replica,
             "status": status,
             "latency_s": round(latency_s, 6),
-            "queue_s": round(first.attempt.queue_s, 6),
+            "queue_s": round(first.attempt.queue_s, 6) if first.attempt.queue_s else 0.0,
             "pictures": len(answers),
             "failure": first.attempt.failure,
             "fell_back_from": first.fell_back_from.version if first.fell_back_from is not None else None,

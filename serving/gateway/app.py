@@ -1,4 +1,4 @@
-"""The gateway: a Starlette application for people and the control plane, raw ASGI for what clients ask all the time."""
+"""The gateway: a Starlette application for people and the control plane; clients' requests go past it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -4,6 +4,7 @@ Only what our workers speak: HTTP/1.1 without TLS, redirects or trailers; answer
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,10 @@ from serving.gateway.sweep import NEVER_S, Sweep
 LARGEST_ANSWER_BYTES = 128 << 20
 CONNECT_TIMEOUT_S = 2.0
 MOST_IDLE = 64
+POST = (
+    b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\n"
+    b"x-roost-time-left-s: %.3f\r\ncontent-length: %d\r\n\r\n%s"
+)
 
 Chunks = Callable[[bytes], None]
 
@@ -77,10 +82,10 @@ class Connection(asyncio.Protocol):
             self._fail(LostConnection(f"not HTTP: {error}", unheard=False))
             self.close()
 
-    def ask(self, request: bytes, due_s: float, on_chunk: Chunks | None) -> asyncio.Future[Reply]:
-        """Send a request; the future brings its answer."""
+    def ask(self, request: bytes, timeout_s: float, on_chunk: Chunks | None) -> asyncio.Future[Reply]:
+        """Send a request; the future brings its answer, or ``TimeoutError``."""
         self._answer = self._loop.create_future()
-        self.due_s = due_s
+        self.due_s = self._loop.time() + timeout_s
         self._sweep.wake()
         self._on_chunk, self._body, self._size_bytes = on_chunk, [], 0
         self._is_stream, self._unheard, self.reusable = False, True, False
@@ -143,9 +148,8 @@ class Upstream:
             TimeoutError: when it takes longer than ``timeout_s``; the connection is closed.
             LostConnection: when the replica can't be reached or goes away.
         """
-        head = b"POST %s HTTP/1.1\r\nhost: %s\r\ncontent-type: application/json\r\n" % (path.encode(), self._netloc)
-        told = b"x-roost-time-left-s: %.3f\r\ncontent-length: %d\r\n\r\n" % (timeout_s, len(body))
-        return self._send(head + told + body, timeout_s, on_chunk)
+        request = POST % (path.encode(), self._netloc, timeout_s, len(body), body)
+        return self._send(request, timeout_s, on_chunk)
 
     async def get(self, path: str, *, timeout_s: float) -> Reply:
         """Fetch a small document; raises as ``post`` does."""
@@ -158,17 +162,17 @@ class Upstream:
         self._idle.clear()
 
     async def _send(self, request: bytes, timeout_s: float, on_chunk: Chunks | None) -> Reply:
-        loop = asyncio.get_running_loop()
-        due_s = loop.time() + timeout_s
         while True:
             connection = self._idle.pop() if self._idle else None
             reused = connection is not None
             if connection is None:
-                connection = await self._connect(loop, timeout_s)
+                start_s = time.perf_counter()
+                connection = await self._connect(timeout_s)
+                timeout_s -= time.perf_counter() - start_s
             elif not connection.is_open:
                 continue
             try:
-                reply = await connection.ask(request, due_s, on_chunk)
+                reply = await connection.ask(request, timeout_s, on_chunk)
             except LostConnection as lost:
                 # The worker closed an idle connection while we wrote to it: nothing was asked yet.
                 if reused and lost.unheard:
@@ -183,7 +187,8 @@ class Upstream:
                 connection.close()
             return reply
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
+    async def _connect(self, timeout_s: float) -> Connection:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(min(timeout_s, CONNECT_TIMEOUT_S)):
                 _, connection = await loop.create_connection(

@@ -27,7 +27,7 @@ class PictureWork(NamedTuple):
         asked: dict[str, object] = {
             "prompt": self.prompt,
             "seed": self.seed,
-            "time_left_s": round(max(time_left_s, 0.001), 3),
+            "time_left_s": round(time_left_s, 3) if time_left_s > 0.001 else 0.001,
         }
         if self.steps is not None:
             asked["steps"] = self.steps

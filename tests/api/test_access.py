@@ -255,22 +255,19 @@ def test_a_cookie_that_we_did_not_sign_is_refused(ground: Ground, damage: Any) -
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_another_sites_page_changes_nothing(busy: Ground) -> None:
+    pages = [
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:9999"},
         {},
-    ],
-)
-def test_another_sites_page_changes_nothing(busy: Ground, headers: dict[str, str]) -> None:
+    ]
     with busy.client(None) as client:
         log_in(client, busy.token(ADMIN))
-        answer = client.post("/jobs", json={"kind": "checkpoint", **WHY}, headers=headers)
-    assert answer.status_code == 403
+        job = {"kind": "checkpoint", **WHY}
+        assert [client.post("/jobs", json=job, headers=one).status_code for one in pages] == [403] * len(pages)
     assert len(busy.stores.jobs.list()) == 1
 
 

@@ -48,10 +48,10 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Provider:
     return Provider(tmp_path_factory.mktemp("provider"))
 
 
-@pytest.fixture
-def ground(tmp_path: Path, provider: Provider) -> Iterator[Ground]:
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Ground]:
     spec = OidcSpec(issuer=ISSUER, audience=AUDIENCE, jwks=str(provider.file), roles=ROLES)
-    made = Ground(tmp_path, AccessSpec(oidc=spec))
+    made = Ground(tmp_path_factory.mktemp("home"), AccessSpec(oidc=spec))
     yield made
     made.close()
 
@@ -165,13 +165,16 @@ def test_a_new_key_is_looked_for_but_not_all_the_time(
         ground.close()
 
 
-def test_keys_that_can_not_be_had_are_told(ground: Ground, provider: Provider) -> None:
-    token = provider.token(ground.clock.now_s())
-    provider.file.rename(provider.file.with_suffix(".away"))
+def test_keys_that_can_not_be_had_are_told(tmp_path: Path, provider: Provider) -> None:
+    keys = tmp_path / "keys.json"
+    spec = OidcSpec(issuer=ISSUER, audience=AUDIENCE, jwks="keys.json", roles=ROLES)
+    ground = Ground(tmp_path, AccessSpec(oidc=spec))
     try:
+        token = provider.token(ground.clock.now_s())
         assert whoami(ground, token).status_code == 503
-        provider.file.write_text("{}")
+        keys.write_text("{}")
         assert whoami(ground, token).status_code == 400
+        keys.write_text(provider.public())
+        assert whoami(ground, token).status_code == 200
     finally:
-        provider.file.with_suffix(".away").rename(provider.file)
-    assert whoami(ground, token).status_code == 200
+        ground.close()

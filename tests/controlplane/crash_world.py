@@ -24,7 +24,8 @@ from controlplane.store.lease import Lease, Leases
 from controlplane.store.rollouts import Rollouts, Step
 from controlplane.stores import Stores
 from serving.fleet.port import FleetState, Placement
-from tests.controlplane.conftest import Bench, SeenText, trust_the_disk
+from tests.controlplane.conftest import Bench, trust_the_disk
+from tests.controlplane.scripted_traffic import SeenText
 
 PORTS = ("clock", "fleet", "catalogue", "gateways")
 
@@ -140,7 +141,7 @@ class Stage:
         bench.stores.close()
         parts = {"clock": bench.clock, "fleet": bench.fleet, "catalogue": bench.catalogue}
         parts["gateways"] = bench.world.data_plane
-        manager = type("Ports", (BaseManager,), {})
+        manager: Any = type("Ports", (BaseManager,), {})
         for name, part in parts.items():
             manager.register(name, callable=lambda part=part: part)
         server = manager(address=str(bench.folder / "ports"), authkey=b"crash").get_server()

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,33 @@ def stop_between_writes(pid: int, database: Path) -> None:
             return
 
 
-@pytest.mark.slow
-def test_killed_and_stopped_under_load_every_request_is_counted_once_and_no_user_moves(tmp_path: Path) -> None:
+@dataclass
+class Scene:
+    """A real gateway with two workers behind it, a rollout at half of the users, and whatever planes are started."""
+
+    stores: Stores
+    gateway_url: str
+    told: dict[str, Any]
+    rollout: str
+    stack: ExitStack
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        return self.stack.enter_context(plane(self.told, name, Path(self.told["folder"]) / "planes.log"))
+
+    def is_split(self) -> bool:
+        entries = list(self.stores.ledger.entries(self.rollout))
+        return bool(entries) and entries[-1].observation["weight_applied"] == 0.5
+
+    def holder(self) -> str:
+        with self.stores.database.read() as connection:
+            return str(connection.execute(select(LEASES.c.holder)).scalar())
+
+    def counted(self) -> int:
+        return counted_of_ledger(self.stores.ledger)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
     with ExitStack() as stack:
         workers = {
             f"m@{number}": stack.enter_context(running_worker(VersionId("m", number), ScriptedRuntime())).url
@@ -130,36 +156,30 @@ def test_killed_and_stopped_under_load_every_request_is_counted_once_and_no_user
         stack.callback(lambda: gateway.close(leave=False))
         url = f"sqlite:///{tmp_path / 'roost.db'}"
         stores = stack.enter_context(closing(Stores.on(open_store(url), b"k" * 32)))
-        rollout = begin(stores)
         told = {"folder": str(tmp_path), "gateway": gateway.url, "token": TOKEN, "database": url, "workers": workers}
+        yield Scene(stores, gateway.url, told, begin(stores), stack)
 
-        def progressing() -> bool:
-            entries = list(stores.ledger.entries(rollout))
-            return bool(entries) and entries[-1].observation["weight_applied"] == 0.5
 
-        def holder() -> str:
-            with stores.database.read() as connection:
-                return str(connection.execute(select(LEASES.c.holder)).scalar())
-
-        log = tmp_path / "planes.log"
-        first = stack.enter_context(plane(told, "first", log))
-        wait_until(progressing)
-        load = stack.enter_context(closing(Load(gateway.url)))
-        second = stack.enter_context(plane(told, "second", log))
-        wait_until(lambda: load.total > 200)
-        first.kill()
-        wait_until(lambda: holder() == "second")
-        wait_until(lambda: load.total > 600)
-        third = stack.enter_context(plane(told, "third", log))
-        stop_between_writes(second.pid, tmp_path / "roost.db")
-        wait_until(lambda: holder() == "third")
-        os.kill(second.pid, signal.SIGCONT)
-        wait_until(lambda: load.total > 1200)
-        load.close()
-        wait_until(lambda: counted_of_ledger(stores.ledger) >= load.total)
-        time.sleep(0.5)
-        assert counted_of_ledger(stores.ledger) == load.total
-        assert all(len(versions) == 1 for versions in load.answers.values()), "a user was moved"
-        assert {version for versions in load.answers.values() for version in versions} == {"m@1", "m@2"}
-        assert stores.ledger.verify() > 0
-        assert third.poll() is None
+@pytest.mark.slow
+def test_killed_and_stopped_under_load_every_request_is_counted_once_and_no_user_moves(scene: Scene) -> None:
+    first = scene.start("first")
+    wait_until(scene.is_split)
+    load = scene.stack.enter_context(closing(Load(scene.gateway_url)))
+    second = scene.start("second")
+    wait_until(lambda: load.total > 200)
+    first.kill()
+    wait_until(lambda: scene.holder() == "second")
+    wait_until(lambda: load.total > 600)
+    third = scene.start("third")
+    stop_between_writes(second.pid, Path(scene.told["folder"]) / "roost.db")
+    wait_until(lambda: scene.holder() == "third")
+    os.kill(second.pid, signal.SIGCONT)
+    wait_until(lambda: load.total > 1200)
+    load.close()
+    wait_until(lambda: scene.counted() >= load.total)
+    time.sleep(0.5)
+    assert scene.counted() == load.total
+    assert all(len(versions) == 1 for versions in load.answers.values()), "a user was moved"
+    assert {version for versions in load.answers.values() for version in versions} == {"m@1", "m@2"}
+    assert scene.stores.ledger.verify() > 0
+    assert third.poll() is None

@@ -1,20 +1,13 @@
-"""Parts of the demo by themselves: its users, its golden prompts, and the worker that leaks."""
+"""Parts of the demo by themselves: its users, and the worker that leaks."""
 
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from contracts.ids import VersionId
 from contracts.rng import SeededRng
-from controlplane.demo.golden import GoldenPrompts
-from controlplane.demo.model.versions import assemble, find_version
-from controlplane.demo.scenario import DEFAULT_SCENARIO
 from controlplane.demo.traffic import BURST_FACTOR, BURST_PERIOD_S, LiveTraffic
-from registry.catalogue import Registration
-from registry.mlflow_catalogue import MlflowCatalogue
 
 LEAK = """
 from contracts.wire.worker import FaultDrill, GenerateRequest
@@ -57,20 +50,3 @@ def test_most_users_come_at_random_and_some_in_bursts() -> None:
     assert within == {True: 300}
     users = {body["user"] for _, body in (next(requests) for _ in range(300))}
     assert len(users) > 100, "no user is so many that the split by user gets lopsided"
-
-
-@pytest.mark.slow
-def test_golden_prompts_find_black_pictures_and_pass_swapped_digits(tmp_path: Path) -> None:
-    catalogue = MlflowCatalogue(
-        f"sqlite:///{tmp_path / 'mlflow.db'}", artifacts=tmp_path / "artifacts", manifests=tmp_path / "manifests"
-    )
-    records = {
-        name: catalogue.register(
-            "tags", Registration(assemble(name, tmp_path / name), defaults=find_version(name).defaults)
-        )
-        for name in ("swapped-rows", "black")
-    }
-    golden = GoldenPrompts(catalogue, list(records.values()), tmp_path / "golden.log")
-    spec, champion = DEFAULT_SCENARIO.load_spec(), VersionId("tags", 9)
-    assert golden.why_not(spec, champion, records["swapped-rows"]) == ""
-    assert "8 of 8 golden pictures are blank" in golden.why_not(spec, champion, records["black"])

@@ -6,12 +6,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from contracts.clock import FakeClock
 from contracts.ids import VersionId, VersionRef
-from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import AttemptCounts
 from controlplane.demo.play import Player, Trial
 from controlplane.demo.scenario import DEFAULT_SCENARIO, SPEC, Case, Ending, Fate
@@ -19,10 +20,11 @@ from controlplane.demo.show import PlainStage, Result
 from controlplane.demo.trial import DeskTrial
 from controlplane.desks.journal import Journal
 from controlplane.desks.rollouts import RolloutDesk
-from registry.catalogue import VersionRecord
-from tests.controlplane.conftest import Bench, FakeTraffic
+from tests.controlplane.conftest import Bench
+from tests.controlplane.scripted_traffic import FakeTraffic
 
 CHALLENGER = 2
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 class Users(FakeTraffic):
@@ -51,13 +53,6 @@ class Outage:
         self.users.bad.clear()
 
 
-class BlankPictures:
-    """Golden prompts that refuse everything."""
-
-    def why_not(self, spec: ServiceSpec, champion: VersionId, challenger: VersionRecord) -> str:
-        return "8 of 8 golden pictures are blank"
-
-
 class Stand:
     """The story's versions as faults of scripted workers; ticks instead of waiting."""
 
@@ -68,12 +63,13 @@ class Stand:
         self.bench.traffic = self.users
         self.bench.world.data_plane.traffic = self.users  # type: ignore[attr-defined]
         self.shown = io.StringIO()
+        self.is_black = False
         self._wear: Wear = lambda users, answers: None
         self._answers = 0
 
     def play(self, case: Case) -> Result:
         """Play one case with the faults of its version."""
-        self._wear = FAULTS.get(case.version, self._wear)
+        self._wear, self.is_black = FAULTS.get(case.version, self._wear), case.version == "black"
         player = Player(
             self.bench.spec,
             self._begin,
@@ -86,10 +82,17 @@ class Stand:
         )
         return player.play(case, self.bench.challenger, self.bench.champion)
 
+    def draw(self) -> httpx.Response:
+        """Answer a warm-up prompt as the version would."""
+        file = io.BytesIO()
+        picture = Image.new("RGB", (8, 8))
+        picture.putpixel((0, 0), BLACK if self.is_black else WHITE)
+        picture.save(file, format="PNG")
+        return httpx.Response(200, content=file.getvalue())
+
     def _begin(self, case: Case, challenger: VersionId) -> Trial:
         bench = self.bench
-        preconditions = (BlankPictures(),) if case.version == "black" else ()
-        desk = RolloutDesk(bench.stores, bench.catalogue, bench.clock, bench.world.rng, preconditions=preconditions)
+        desk = RolloutDesk(bench.stores, bench.catalogue, bench.clock, bench.world.rng)
         named = VersionRef(challenger.model, number=challenger.number)
         row = desk.start(bench.spec.service, named, actor="test", reason="the story", force=case.force)
         return DeskTrial(bench.stores, desk, row.id)
@@ -104,8 +107,9 @@ class Stand:
 
 
 @pytest.fixture
-def stand(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Stand]:
+def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     made = Stand(tmp_path)
+    monkeypatch.setattr("controlplane.loop.effects.httpx.post", lambda url, **asked: made.draw())
     with closing(made.bench):
         yield made
 
@@ -138,7 +142,7 @@ def test_an_outage_costs_the_challenger_nothing_but_time(stand: Stand) -> None:
 
 
 def test_a_good_version_that_must_be_rolled_back_is_not_as_expected(stand: Stand) -> None:
-    result = stand.play(Case("good", Ending(Fate.ROLLED_BACK, "text"), "it is not bad at all"))
+    result = stand.play(Case("good", Ending(Fate.ROLLED_BACK, ("text",)), "it is not bad at all"))
     assert result.seen == Ending(Fate.PROMOTED)
     assert not result.as_expected
 

@@ -11,7 +11,7 @@ from contracts.wire.telemetry import AttemptCounts, RequestCounts, SampledOutput
 from controlplane.loop.evidence import Evidence, EvidenceDesk, Flow, Judged
 from evaluation.scorers.port import Score
 from rollout.evidence.counts import Tally
-from tests.controlplane.conftest import SeenText
+from tests.controlplane.scripted_traffic import SeenText
 
 CHAMPION, CHALLENGER = VersionId("m", 1), VersionId("m", 2)
 SPEC = load_service_spec("""

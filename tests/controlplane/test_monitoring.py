@@ -26,7 +26,8 @@ from controlplane.watching import HistoryWatcher, MonitorWatcher, ServiceWatcher
 from evaluation.scorers.port import Score
 from rollout.phases import ManualKind, Phase
 from tests.controlplane.conftest import SPEC as LOOP_SPEC
-from tests.controlplane.conftest import Bench, SeenText
+from tests.controlplane.conftest import Bench
+from tests.controlplane.scripted_traffic import SeenText
 
 CHALLENGER = VersionId("m", 2)
 SECRET = b"a secret that is long enough"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -61,7 +61,7 @@ class Users:
         self.good, self.bad = 0, list[str]()
         self._thread = threading.Thread(target=self._ask)
 
-    def __enter__(self) -> "Users":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -79,18 +79,21 @@ def test_a_log_record_is_one_line_of_json() -> None:
     assert (told["message"], told["level"], told["data"]) == ("it ended\nwell", "info", {"pid": 7})
 
 
-def test_a_thread_that_fails_ends_the_process_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    ended: list[bool] = []
+def test_work_that_fails_is_told_and_begun_again(caplog: pytest.LogCaptureFixture) -> None:
+    crew, again, tries = Crew(pause_s=0.01), threading.Event(), list[int]()
 
-    def fail(stop: threading.Event) -> None:
-        raise ValueError("unforeseen")
+    def work(stop: threading.Event) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("unforeseen")
+        again.set()
+        stop.wait()
 
-    crew = Crew(on_failure=lambda: ended.append(True))
-    crew.start("controller", fail)
+    crew.start("jobs", work)
+    assert again.wait(60)
     crew.dismiss()
-    assert ended == [True]
-    assert crew.failed
-    assert "controller ended with an error" in caplog.text
+    assert len(tries) == 2
+    assert "jobs ended with an error" in caplog.text
 
 
 def test_scorers_are_made_when_they_are_asked_and_unknown_ones_are_missing() -> None:

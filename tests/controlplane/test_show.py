@@ -54,12 +54,12 @@ def test_plain_lines_come_only_when_something_changed(bench: Bench) -> None:
     assert len(file.getvalue().splitlines()) == 1
 
 
-CASE = Case("leaky", Ending(Fate.ROLLED_BACK, "availability"), "runs out of memory")
+CASE = Case("leaky", Ending(Fate.ROLLED_BACK, ("availability",)), "runs out of memory")
 
 
 def test_the_table_tells_expected_seen_and_what_users_got() -> None:
     served = Served(answers=41, failed=12, unanswered=2)
-    ended = Result(CASE, VersionId("m", 2), Ending(Fate.ROLLED_BACK, "availability"), "harm is proven", 23.0, served)
+    ended = Result(CASE, VersionId("m", 2), Ending(Fate.ROLLED_BACK, ("availability",)), "harm is proven", 23.0, served)
     text = drawn(draw_results([ended]))
     assert ended.as_expected
     assert next(line for line in text.splitlines() if "23s" in line).split() == [
@@ -69,7 +69,7 @@ def test_the_table_tells_expected_seen_and_what_users_got() -> None:
 
 
 def test_another_gate_or_too_much_harm_is_not_as_expected() -> None:
-    by_chance = Result(CASE, VersionId("m", 2), Ending(Fate.ROLLED_BACK, "latency"), "", 9.0, Served())
+    by_chance = Result(CASE, VersionId("m", 2), Ending(Fate.ROLLED_BACK, ("latency",)), "", 9.0, Served())
     costly = Result(CASE, VersionId("m", 2), CASE.expected, "", 9.0, Served(wrong=11), allowed=10.0)
     assert not by_chance.as_expected
     assert not costly.as_expected

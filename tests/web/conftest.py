@@ -143,3 +143,14 @@ def page(browser: "Browser") -> "Iterator[Page]":
     yield page
     page.close()
     assert [words for words in said if "net::ERR_" not in words] == []
+
+
+def violations(page: "Page", rules: str) -> list[str]:
+    """Return what axe-core finds wrong on a page; skipped where it is not installed."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm ci in tests/web (make install does it)")
+    found = page.evaluate(
+        f"{AXE.read_text()};axe.run({rules}).then(r"
+        " => r.violations.map(v => v.id + ' ' + v.nodes.map(n => n.html).join(' | ')))"
+    )
+    return list(found)

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from controlplane.store.tokens import Role
 from controlplane.web.app import make_app
 from rollout.phases import ManualKind
 from tests.api.ground import Ground
-from tests.web.conftest import XSS
+from tests.web.conftest import XSS, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -230,11 +231,9 @@ def test_somebody_who_asks_too_much_is_told_and_not_sent_to_log_in(tmp_path: Pat
     assert statuses[-1] == 503
 
 
-@pytest.mark.slow
-def test_an_abort_by_keyboard_in_a_browser(tmp_path: Path, page: "Page") -> None:
-    from tests.web.test_browser import violations
-
-    ground, rollout_id = started(tmp_path)
+@contextmanager
+def listening(ground: Ground) -> Iterator[str]:
+    """Serve the pages of a control plane, and return their address."""
     app = make_app(ground.home, api=ground.api)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
@@ -242,41 +241,56 @@ def test_an_abort_by_keyboard_in_a_browser(tmp_path: Path, page: "Page") -> None
     try:
         while not server.started:
             time.sleep(0.02)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        ground.home.feed.close()
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.slow
+def test_people_act_by_keyboard_in_a_browser(tmp_path: Path, page: "Page") -> None:
+    ground, rollout_id = started(tmp_path)
+    with listening(ground) as url:
         page.goto(f"{url}/login?next=/rollouts/{rollout_id}")
         assert violations(page, "") == []
         page.keyboard.type(ground.token(Role.OPERATOR))
         page.keyboard.press("Enter")
         page.wait_for_selector("text=Log out")
         assert violations(page, "") == []
+        abort_by_keyboard(page)
+        freeze(page, url)
+    (wish,) = ground.stores.wishes.of_rollout(rollout_id)
+    assert (wish.action.kind, wish.action.reason) == ("abort", "wrong tokenizer")
+    ground.close()
+
+
+def abort_by_keyboard(page: "Page") -> None:
+    """Look at what an abort would do, leave it, and then ask for it."""
+    for is_meant in (False, True):
         page.focus("text=Abort")
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open] textarea")
         assert "25 % of traffic returns to m@1" in page.inner_text("dialog[open]")
         assert violations(page, "") == []
-        page.keyboard.press("Escape")
-        page.wait_for_selector("dialog:not(#keys)", state="detached")
-        page.focus("text=Abort")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("dialog[open] textarea")
-        page.keyboard.type("wrong tokenizer")
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#asked >> text=wrong tokenizer")
-        (wish,) = ground.stores.wishes.of_rollout(rollout_id)
-        assert (wish.action.kind, wish.action.reason) == ("abort", "wrong tokenizer")
-        page.goto(f"{url}/")
-        page.click("a.button:text-is('Freeze')")
-        page.wait_for_selector("dialog[open] textarea")
-        page.keyboard.type(XSS)
-        page.click("dialog button.main")
-        page.wait_for_selector("#holds >> text=Lift")
-        assert XSS in page.inner_text("#holds")
-        for path in ("/", "/start?version=m@3"):
-            page.goto(url + path)
-            assert violations(page, "") == [], path
-    finally:
-        ground.home.feed.close()
-        server.should_exit = True
-        thread.join()
-        ground.close()
+        if not is_meant:
+            page.keyboard.press("Escape")
+            page.wait_for_selector("dialog:not(#keys)", state="detached")
+    page.keyboard.type("wrong tokenizer")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#asked >> text=wrong tokenizer")
+
+
+def freeze(page: "Page", url: str) -> None:
+    """Freeze a service for a reason that attacks the page."""
+    page.goto(f"{url}/")
+    page.click("a.button:text-is('Freeze')")
+    page.wait_for_selector("dialog[open] textarea")
+    page.keyboard.type(XSS)
+    page.click("dialog button.main")
+    page.wait_for_selector("#holds >> text=Lift")
+    assert XSS in page.inner_text("#holds")
+    for path in ("/", "/start?version=m@3"):
+        page.goto(url + path)
+        assert violations(page, "") == [], path

@@ -15,7 +15,7 @@ from controlplane.reviewing.evidence import PreferenceEvidence
 from controlplane.settings import Settings
 from controlplane.store.reviews import ReviewStore
 from rollout.phases import Phase
-from tests.web.conftest import AXE, XSS, Served, serve
+from tests.web.conftest import XSS, Served, serve, violations
 from tests.web.recorder import png, record_rollout, record_spec
 from tests.web.writer import Writer, next_rollout
 
@@ -44,16 +44,6 @@ PAGES = (
     "/nothing",
 )
 EMPTY = ("/review/", "/", "/rollouts", "/models", "/slos", "/quality", "/reports", "/decisions")
-
-
-def violations(page: "Page", rules: str) -> list[str]:
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed: npm ci in tests/web (make install does it)")
-    found = page.evaluate(
-        f"{AXE.read_text()};axe.run({rules}).then(r"
-        " => r.violations.map(v => v.id + ' ' + v.nodes.map(n => n.html).join(' | ')))"
-    )
-    return list(found)
 
 
 @pytest.fixture(scope="module")

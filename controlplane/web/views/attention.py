@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from contracts.errors import RoostError
 from contracts.units import format_fraction
@@ -64,7 +65,7 @@ def view_attention(signs: Signs, now_s: float) -> tuple[Attention, ...]:
 def _rollouts(active: Sequence[RolloutView]) -> list[Attention]:
     kinds = {"bad": "harm", "waiting": "waiting"}
     return [
-        Attention(kinds[view.outlook], view.rollout_id, view.sentence, f"/rollouts/{view.rollout_id}", view.at_s)
+        Attention(kinds[view.outlook], view.rollout_id, view.sentence, f"/rollouts/{quote(view.rollout_id)}", view.at_s)
         for view in active
         if view.outlook in kinds
     ]

@@ -59,7 +59,7 @@ def read_image_request(
     if not plain:
         _check_fields(document)
     service = find_service(document.get("model"), services)
-    limits = service.routes.limits
+    limits = service.limits
     prompt = _prompt(document.get("prompt"), limits.max_prompt_chars)
     wanted = PLAIN if plain else _wanted(document, limits)
     width, height = _size(document.get("size"), limits.max_pixels)
@@ -67,9 +67,9 @@ def read_image_request(
     lane = read_lane(service, headers, prompt)
     chance = tokens.token(12)
     seed = _seed(document.get("seed"), wanted.n, chance[16:])
-    settings = service.routes.lanes.get(lane)
-    steps, guidance = (settings.steps, settings.guidance) if settings is not None else (None, None)
-    drawn = PictureWork(prompt, seed, steps, guidance, width, height, wanted.partial_images if wanted.stream else None)
+    slot = service.slots[lane]
+    partial_images = wanted.partial_images if wanted.stream else None
+    drawn = PictureWork(prompt, seed, slot.steps, slot.guidance, width, height, partial_images)
     request_id = "r-" + chance[:16]
     intake = Intake(
         service=service,
@@ -122,11 +122,10 @@ def facts_of(intake: Intake, answer: Answer, index: int, now_s: int) -> Facts:
 
 async def write_pictures(intake: Intake, answers: list[Answer], wanted: PictureFormat, now_s: int) -> bytes:
     """Return the body of a good answer."""
-    pictures = []
+    data = b""
     for index, answer in enumerate(answers):
         picture = await finish_picture(answer.attempt.body, facts_of(intake, answer, index, now_s), wanted)
-        pictures.append(b'{"b64_json":"%s"}' % picture)
-    data = b",".join(pictures)
+        data += b'%s{"b64_json":"%s"}' % (b"," if index else b"", picture)
     return b'{"created":%d,"output_format":"%s","data":[%s]}' % (now_s, wanted.kind.encode(), data)
 
 
@@ -171,12 +170,12 @@ def _check_fields(document: dict[str, Any]) -> None:
 
 
 def _prompt(prompt: object, longest: int) -> str:
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not isinstance(prompt, str) or not prompt or prompt.isspace():
         raise InvalidInput("prompt: must be text", hint="say what to draw")
     if len(prompt) > longest:
         raise InvalidInput(f"prompt: {len(prompt)} characters, the limit is {longest}", hint="shorten it")
     normal = normalise(prompt)
-    if not normal.strip() or len(normal) > longest:
+    if normal is not prompt and (not normal.strip() or len(normal) > longest):
         raise InvalidInput("prompt: nothing legible in it, or too long once composed", hint="say what to draw")
     return normal
 
