@@ -42,7 +42,8 @@ def test_a_fault_is_rolled_back_and_its_absence_promoted_beside_peers_that_see_n
         run("simulate", str(DEMO), "--rate", "20", "--fault", "text=50%", "--peers", "--runs", "40", "--json")
     )["trials"]
     assert bad[0]["rolled_back"]["count"] == 40
-    assert [trial["rolled_back"]["count"] for trial in bad[1:]] == [0] * 5, "peers read no scores"
+    assert len(bad) == 6
+    assert all(trial["rolled_back"]["count"] <= 4 for trial in bad[1:]), "peers read no scores: chance alone"
     good = json.loads(run("simulate", str(DEMO), "--rate", "20", "--json"))["trials"][0]
     assert good["rolled_back"]["low"] <= 0.01, "a false rollback is no more likely than alpha says"
     assert good["promoted"]["count"] > 180
@@ -77,7 +78,7 @@ def policy_of(text: str) -> Policy:
 def test_a_recorded_rollout_decides_the_same_under_its_own_policy(bench: Bench) -> None:
     bench.traffic.wrong[2] = 0.3
     bench.run()
-    found = rerun(bench.ledger, bench.loop.rollout_id, policy_of(SPEC))
+    found = rerun(bench.ledger, bench.rollout_id, policy_of(SPEC))
     assert found.same_policy
     assert found.differences == 0
     assert [(m.at_s, m.phase, m.weight) for m in found.replayed] == [
@@ -90,7 +91,7 @@ def test_a_policy_that_tolerates_the_fault_would_not_have_rolled_back(bench: Ben
     bench.traffic.wrong[2] = 0.3
     bench.run()
     lenient = policy_of(SPEC.replace("margin: 5%, unacceptable_margin: 12%", "margin: 60%, unacceptable_margin: 80%"))
-    found = rerun(bench.ledger, bench.loop.rollout_id, lenient)
+    found = rerun(bench.ledger, bench.rollout_id, lenient)
     assert not found.same_policy
     assert "rolling-back" not in {moment.phase for moment in found.replayed}
     assert found.recorded[-1].phase == Phase.ROLLED_BACK
@@ -100,4 +101,4 @@ def test_an_unknown_rollout_is_told_with_those_that_there_are(bench: Bench) -> N
     bench.run(until=lambda decision: True)
     with pytest.raises(NotFound) as caught:
         rerun(bench.ledger, "nobody-1", policy_of(SPEC))
-    assert bench.loop.rollout_id in caught.value.hint
+    assert bench.rollout_id in caught.value.hint
