@@ -79,7 +79,8 @@ class Hooks:
         now_s = self._clock.now_s()
         due = (CALLS.c.delivered_s.is_(None)) & (CALLS.c.next_s <= now_s) & (CALLS.c.attempts < MOST_ATTEMPTS)
         with reading(self._engine) as connection:
-            calls = connection.execute(select(CALLS).where(due).order_by(CALLS.c.at_s)).mappings().all()
+            rows = connection.execute(select(CALLS).where(due).order_by(CALLS.c.at_s)).mappings()
+            calls = [dict(row) for row in rows]
         problems = []
         for call in calls:
             attempts = int(call["attempts"]) + 1

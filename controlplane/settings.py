@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.errors import InvalidInput
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -100,3 +102,17 @@ class Settings:
     def cli_token(self) -> Path:
         """The first admin token, for commands on this machine; its owner alone may read it."""
         return self.home / "keys" / "cli-token"
+
+
+def make_home(home: Path) -> None:
+    """Make a home's folder where there is none, for its owner alone: prompts and pictures of users will lie in it.
+
+    Raises:
+        InvalidInput: when it can't be made, or is no folder.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"home: {home} can't be used: {error.strerror}", hint="name a folder you may write"
+        ) from None

@@ -22,7 +22,7 @@ from controlplane.loop.world import World
 from controlplane.reviewing.desk import ReviewDesk
 from controlplane.reviewing.evidence import PreferenceEvidence
 from controlplane.server.scorers import InstalledScorers
-from controlplane.settings import Settings
+from controlplane.settings import Settings, make_home
 from controlplane.store.history import History
 from controlplane.store.ledger import FileLedger
 from controlplane.store.reviews import ReviewStore
@@ -155,8 +155,8 @@ def _take_over_ledger(settings: Settings, stores: Stores) -> None:
 @contextmanager
 def _occupied(home: Path) -> Iterator[None]:
     """Hold a system's folder for this process alone; the operating system lets go of it however the process ends."""
+    make_home(home)
     try:
-        home.mkdir(parents=True, exist_ok=True)
         lock = (home / "lock").open("w")
     except OSError as error:
         raise InvalidInput(

@@ -16,7 +16,7 @@ from controlplane.store.tokens import Role, Tokens
 from controlplane.web.protection import LOOPBACK, host_name
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")
+PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
 
 class Doorkeeper:

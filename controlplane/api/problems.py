@@ -182,6 +182,7 @@ def _methods(request: Request, routes: Sequence[APIRoute]) -> str:
 def _plain(status: int) -> dict[str, str]:
     """Tell an error of HTTP itself: an address that isn't there, a method it doesn't take, a body too large."""
     told: dict[int, RoostError] = {
+        400: InvalidInput("the body can't be read as JSON", hint="send a JSON object, nested no deeper than it needs"),
         404: NotFound("there is nothing at this address", hint="the API's description is at openapi.json"),
         405: InvalidInput("this address doesn't take this method", hint="the header Allow names those it takes"),
         413: InvalidInput(

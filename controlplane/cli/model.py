@@ -250,14 +250,14 @@ def open_catalogue(home: Path, *, create: bool = False) -> "MlflowCatalogue":
     Raises:
         NotFound: when there is none and none is to be made.
     """
-    from controlplane.settings import Settings
+    from controlplane.settings import Settings, make_home
 
     settings = Settings(home)
     if not create and not home.is_dir():
         raise NotFound(f"there is no registry at {home}", hint="name the folder with --home, or register something")
     from registry.mlflow_catalogue import MlflowCatalogue
 
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     return MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
 
 

@@ -14,7 +14,7 @@ from contracts.errors import Unavailable
 from controlplane.cli.client import read_error
 from controlplane.server.options import ServerOptions
 from controlplane.server.presence import ending_line, read_first_token, read_presence, start_lines, token_line
-from controlplane.settings import Settings
+from controlplane.settings import Settings, make_home
 from serving.fleet.reports import ProcessReport, read_report
 from serving.gateway.keeper import end_process, read_gateway_report, report_file
 
@@ -74,7 +74,8 @@ def find_serving(settings: Settings) -> list[ProcessReport]:
 
 def _start(options: ServerOptions, settings: Settings) -> dict[str, Any]:
     """Start the process and return what it says of itself once it answers."""
-    settings.logs.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
+    settings.logs.mkdir(exist_ok=True)
     errors = settings.logs / "start.log"
     told = options.model_copy(update={"home": options.home.resolve(), "in_background": True})
     with errors.open("w", encoding="utf-8") as sink:

@@ -84,7 +84,10 @@ def _add_pages(app: FastAPI, answering: Answering) -> None:
             raise InvalidInput("page: the address is too long")
         last_id = request.headers.get("last-event-id", "")
         after, fresh = (int(last_id), False) if last_id.isdecimal() else (after, fresh)
-        parts = urlsplit(page)
+        try:
+            parts = urlsplit(page)
+        except ValueError:
+            raise InvalidInput("page: this is no address of a page", hint="write /rollouts/ID") from None
         query = QueryParams({key: values[-1] for key, values in parse_qs(parts.query).items()})
         await pages.build(parts.path, query)
         events = desk.stream(page, lambda: pages.build(parts.path, query), after=after, fresh=fresh)

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from contracts.errors import Unavailable
+from controlplane.api.doorkeeper import PASSED_ON as PROXIED
 
-PASSED_ON = ("cookie", "host", "origin", "sec-fetch-site", "forwarded", "x-forwarded-for", "x-forwarded-host", "via")
+PASSED_ON = ("cookie", "host", "origin", "sec-fetch-site", *PROXIED)
 OK = range(200, 300)
 REFUSED = frozenset({401, 403})
 KEY_BYTES = 16

@@ -130,7 +130,14 @@ def test_on_this_machine_everybody_may_look(busy: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"x-forwarded-for": "192.0.2.7"}, {"forwarded": "for=192.0.2.7"}, {"via": "1.1 proxy"}]
+    "headers",
+    [
+        {"x-forwarded-for": "192.0.2.7"},
+        {"x-forwarded-proto": "https"},
+        {"x-real-ip": "192.0.2.7"},
+        {"forwarded": "for=192.0.2.7"},
+        {"via": "1.1 proxy"},
+    ],
 )
 def test_a_proxy_on_this_machine_lets_nobody_look(busy: Ground, headers: dict[str, str]) -> None:
     with busy.client(None) as client:

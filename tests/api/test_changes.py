@@ -63,6 +63,12 @@ def test_a_body_that_is_not_json_is_told(ground: Ground) -> None:
             assert answer.status_code in {400, 422}
 
 
+def test_a_body_nested_too_deeply_is_told(ground: Ground) -> None:
+    with ground.client() as client:
+        answer = client.put("/services/tags", content=b"[" * 100_000, headers={"content-type": "application/json"})
+        assert "JSON" in problem(answer, answer.status_code, "input.invalid")
+
+
 def test_a_dry_run_changes_nothing(ground: Ground) -> None:
     with ground.client() as client:
         tried = client.put("/services/tags", params={"dry_run": "true"}, json={"spec": SPEC, **WHY}).json()

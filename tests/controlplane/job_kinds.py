@@ -31,8 +31,10 @@ KINDS = JobKinds(
             ("refuse", "quick", 2, 3),
             ("approve", "quick", 2, 3),
             ("loiter", "quick", 2, 3),
+            ("look", "quick", 2, 3),
         )
     ]
+    + [JobKind("trusted-look", "tests.controlplane.job_kinds:look", "quick", 2, is_trusted=True)]
 )
 
 
@@ -92,3 +94,8 @@ def loiter(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
     _note(arguments, str(os.getpid()))
     time.sleep(60)
     return {}
+
+
+def look(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Tell which of our secrets this process sees."""
+    return {"sees": sorted(name for name in os.environ if name.startswith("ROOST_"))}

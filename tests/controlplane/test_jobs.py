@@ -262,6 +262,20 @@ def test_a_failure_is_told_in_the_row(
     database.close()
 
 
+def test_only_a_trusted_kinds_process_sees_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOST_HOOK_SECRET", "a secret of sixteen bytes")
+    database = open_store(f"sqlite:///{tmp_path / 'x.db'}")
+    jobs, seen = Jobs(database, KINDS), []
+    for kind in ("look", "trusted-look"):
+        jobs.submit(kind, actor="t")
+        done = Worker(jobs, tmp_path).work_one()
+        assert done is not None
+        assert done.result is not None, done.error
+        seen.append("ROOST_HOOK_SECRET" in done.result["sees"])
+    assert seen == [False, True]
+    database.close()
+
+
 def test_an_approval_that_comes_while_nobody_runs_is_found(live_jobs: Jobs, tmp_path: Path) -> None:
     worker = Worker(live_jobs, tmp_path)
     live_jobs.submit("approve", {"file": str(tmp_path / "notes")}, actor="t", job_id="x")

@@ -12,21 +12,23 @@ from typing import Any, ClassVar
 
 import pytest
 
-from contracts.clock import FakeClock
+from contracts.clock import FakeClock, SystemClock
 from contracts.errors import InvalidInput
 from contracts.events import Event
 from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply, UserSignals
-from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, read_secret
+from controlplane.hooks import MOST_ATTEMPTS, Hooks, check_url, keep_delivering, read_secret
 from controlplane.notify.egress import signature
+from controlplane.settings import Settings
 from controlplane.store.history import History
 from controlplane.watching import HistoryWatcher, MonitorWatcher, ServiceWatchers
 from evaluation.scorers.port import Score
 from rollout.phases import ManualKind, Phase
 from tests.controlplane.conftest import SPEC as LOOP_SPEC
 from tests.controlplane.conftest import Bench
+from tests.controlplane.postgres import wait_for
 from tests.controlplane.scripted_traffic import SeenText
 
 CHALLENGER = VersionId("m", 2)
@@ -133,6 +135,45 @@ def test_the_outbox_survives_its_process(tmp_path: Path, clock: FakeClock, recei
     assert len(Receiver.calls) == 1
     assert SECRET not in (tmp_path / "hooks.db").read_bytes()
     second.close()
+
+
+def test_two_processes_that_look_at_once_make_a_call_once(
+    tmp_path: Path, hooks: Hooks, receiver: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Hooks(f"sqlite:///{tmp_path / 'hooks.db'}", clock, SECRET)
+    hooks.put(receiver, {"kind": "drift"})
+    send = Hooks._send
+
+    def send_while_the_other_looks(mine: Hooks, key: str, url: str, body: str) -> str:
+        monkeypatch.setattr(Hooks, "_send", send)
+        assert other.deliver() == []
+        return send(mine, key, url, body)
+
+    monkeypatch.setattr(Hooks, "_send", send_while_the_other_looks)
+    assert hooks.deliver() == []
+    assert len(Receiver.calls) == 1
+    other.close()
+
+
+def test_calls_are_made_as_they_fall_due_until_told_to_stop(
+    tmp_path: Path, receiver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOST_HOOK_SECRET", SECRET.decode())
+    monkeypatch.setattr("controlplane.hooks.LOOK_EVERY_S", 0.01)
+    settings = Settings(tmp_path)
+    asking = Hooks(settings.hooks_uri, SystemClock(), SECRET)
+    stop = threading.Event()
+    thread = threading.Thread(target=keep_delivering, args=(settings, stop))
+    thread.start()
+    try:
+        asking.put(receiver, {"kind": "drift"})
+        wait_for(lambda: asking.waiting() == 0)
+    finally:
+        stop.set()
+        thread.join(20)
+        asking.close()
+    assert not thread.is_alive()
+    assert len(Receiver.calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from controlplane.cli.main import app
 from controlplane.settings import Settings
 from controlplane.store.history import History
 from controlplane.store.ledger import FileLedger
+from controlplane.store.migrate import open_store
+from controlplane.store.sql_ledger import SqlLedger
 from evaluation.report.pdf import find_chromium
 from evaluation.report.week import Week
 
@@ -71,6 +73,28 @@ def test_a_report_has_incidents_rollouts_and_cost_only_with_a_price(home: Path) 
     assert "1 incidents" in sections["incidents"]["sentence"]
     assert sections["rollouts"]["tables"][0]["rows"][0][0] == "tags-1"
     assert sections["upcoming"]["tables"][0]["rows"] == []
+
+
+def test_decisions_in_the_database_come_first_and_each_rollout_says_why_it_turned(home: Path) -> None:
+    database = open_store(Settings(home).database_url)
+    ledger = SqlLedger(database, code_version="t")
+    story = [
+        ("progressing", "ramp.raised", "m@2 gets its first 10 % of traffic"),
+        ("promoting", "gate.safe-proven", "every gate is proven safe"),
+        ("baking", "promote.baking", "m@2 is champion"),
+        ("rolling-back", "gate.harm-proven", "m@2 fails 9 % of requests"),
+        ("rolling-back", "rollback.shifting", "traffic goes back"),
+        ("rolled-back", "rollout.rolled-back", "the rollout has ended: rolled-back"),
+    ]
+    for second, (phase, reason, sentence) in enumerate(story):
+        decision = {"phase": phase, "reason": reason, "sentence": sentence, "champion": "m@1", "challenger": "m@2"}
+        ledger.append(
+            at_s=WEEK.start_s + second, rollout_id="tags-2", policy_digest="p", observation={}, decision=decision
+        )
+    database.close()
+    sections = {s["key"]: s for s in json.loads(weekly(home, "--json"))["sections"]}
+    (row,) = sections["rollouts"]["tables"][0]["rows"]
+    assert row[:4] == ["tags-2", "m@1 → m@2", "rolled-back", "m@2 fails 9 % of requests"]
 
 
 @pytest.mark.parametrize(

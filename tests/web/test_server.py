@@ -86,6 +86,8 @@ def test_nothing_can_be_changed(kept: Served) -> None:
         ("/reports/..%2f..%2fetc%2fpasswd", 400, "week"),
         ("/static/../../app.py", 404, ""),
         ("/decisions.xml", 404, "csv and json"),
+        ("/pictures/99999999999999999999", 404, "no picture"),
+        ("/live?page=http://[", 400, "no address of a page"),
     ],
 )
 def test_a_wrong_address_is_told_with_its_remedy(kept: Served, path: str, status: int, words: str) -> None:

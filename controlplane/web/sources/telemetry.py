@@ -21,6 +21,8 @@ TELLING = ("monitor.alarm", "monitor.no-data", "watch.harm-proven", "alias.moved
 PNG = b"\x89PNG\r\n"
 ROW = literal_column("rowid", Integer)
 """SQLite's own number of a row."""
+MOST_ROWS = 2**63 - 1
+"""The greatest it can be; the driver takes no greater one."""
 
 
 class Counted(NamedTuple):
@@ -108,7 +110,7 @@ class Telemetry:
         """
         query = select(EXAMPLES.c.image).where(ROW.in_((row,)))
         found = None
-        if self.exists:
+        if self.exists and 0 < row <= MOST_ROWS:
             found = await asyncio.to_thread(self._history.read, lambda connection: connection.execute(query).scalar())
         if found is None or not found.startswith(PNG):
             raise NotFound(f"there is no picture {row}", hint="only the worst and best of a day are kept")
