@@ -31,6 +31,7 @@ from controlplane.loop.chores import AtOnce
 from controlplane.loop.controller import Controller
 from controlplane.loop.evidence import sliced_lanes
 from controlplane.loop.world import World
+from controlplane.server.collector import collect_seldom
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Start
 from controlplane.stores import Stores
@@ -135,6 +136,7 @@ def measure(folder: Path, rollouts: int, *, ticks: int) -> None:
     world = World(clock, SeededRng(1), catalogue, fleet, gateway)
     controller = Controller(world, stores, holder="bench", scorers={}, warm_up_prompts=(), executor=AtOnce())
     walls, cpus = [], []
+    collect_seldom()  # as the server does
     for tick in range(ticks + WARM_UP_TICKS):
         gateway.prepare()
         wall_s, cpu_s = time.perf_counter(), time.process_time()

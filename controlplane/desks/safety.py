@@ -44,7 +44,12 @@ class SafetyDesk:
         if name != production.champion:
             effect = f"{name} gets no traffic of {service}; a rollout of it ends"
         elif production.previous is None:
-            effect = f"{name} is the champion and nothing came before it: {service} answers 503 until it has another"
+            effect = f"{name} is the champion and nothing came before it: nobody is served until {service} has another"
+        elif production.previous in self._stores.kills.active().get(service, {}):
+            effect = (
+                f"{name} is the champion and {production.previous} before it is stopped, too: "
+                f"nobody is served until one is revived"
+            )
         else:
             effect = f"{name} gets no traffic of {service}; {production.previous} takes over as soon as it is ready"
         return KillView(kill, effect)

@@ -120,10 +120,13 @@ class ServingGuard:
         if production.champion is None or production.previous is None:
             return set(), None
         champion, previous = VersionId.parse(production.champion), VersionId.parse(production.previous)
-        if previous in killed or self._is_proven(spec.service, production.previous):
+        if previous in killed:
             return set(), None
         if champion in killed:
+            # Whatever was proven of the one before: some bad answers are less than none at all.
             return {previous}, previous
+        if self._is_proven(spec.service, production.previous):
+            return set(), None
         since_s = production.since_s if production.since_s is not None else float("-inf")
         if sight.at_s - since_s >= spec.watch.keep_warm:
             return set(), None

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from contracts.errors import InvalidInput
-from contracts.specs.loading import describe_problems
 from controlplane.jobs.arguments import Arguments
 from controlplane.store.documents import canonical
 
@@ -44,6 +43,8 @@ class JobKind:
         try:
             self.arguments.model_validate_json(document, strict=True)
         except ValidationError as error:
+            from contracts.specs.loading import describe_problems
+
             problems = describe_problems(error, self.arguments, arguments)
             raise InvalidInput(
                 f"arguments of {self.name}: {'; '.join(map(str, problems))}", hint=f"{self.name} takes {self.usage}"

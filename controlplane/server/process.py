@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from contracts.errors import Conflict
+from controlplane.server.collector import collect_seldom
 from controlplane.server.composition import Plane, compose
 from controlplane.server.first_token import ensure_first_token
 from controlplane.server.logs import set_up_logs
@@ -61,6 +62,7 @@ def run_server(options: ServerOptions, tell: Callable[[str], None]) -> None:
         server = PlaneServer(plane, plane.app, announce, leaving)
         stack.callback(plane.crew.dismiss)
         plane.start()
+        collect_seldom()
         server.run(sockets=[listener])
         LOG.info("ending", extra={"data": {"keeps_serving": leaving.is_set()}})
 

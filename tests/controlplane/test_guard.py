@@ -135,6 +135,14 @@ def test_a_killed_champion_gives_way_to_the_one_before_even_when_that_is_cold(gu
     assert guarded.owner == "m@1"
 
 
+def test_a_killed_champion_gives_way_even_to_one_that_was_proven_harmful(guarded: GuardedBench) -> None:
+    guarded.traffic.bad[1] = 0.6
+    guarded.promote()
+    guarded.ticks(70)
+    guarded.guard._watches["tags", "m@1"] = guarded.guard._watches["tags", "m@2"]
+    assert False
+
+
 def test_an_objective_that_kills_stops_the_version_by_itself(tmp_path: Path, warm_up_calls: list[str]) -> None:
     spec = SPEC + "watch: {keep_warm: 1m, on_harm: tell, kill_on: [text]}\n"
     with closing(GuardedBench(tmp_path, spec)) as bench:
