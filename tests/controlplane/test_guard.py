@@ -136,11 +136,23 @@ def test_a_killed_champion_gives_way_to_the_one_before_even_when_that_is_cold(gu
 
 
 def test_a_killed_champion_gives_way_even_to_one_that_was_proven_harmful(guarded: GuardedBench) -> None:
-    guarded.traffic.bad[1] = 0.6
     guarded.promote()
-    guarded.ticks(70)
-    guarded.guard._watches["tags", "m@1"] = guarded.guard._watches["tags", "m@2"]
-    assert False
+    guarded.ticks(20)
+    guarded.traffic.bad[2] = 0.6
+    guarded.ticks(30)
+    assert guarded.owner == "m@1"
+    guarded.safety.kill("tags", VersionRef("m", number=1), actor="eva", reason="draws faces")
+    guarded.ticks(10)
+    assert guarded.owner == "m@2", "some bad answers are less than none at all"
+
+
+def test_a_kill_after_which_nobody_is_served_says_so(guarded: GuardedBench) -> None:
+    guarded.promote()
+    guarded.safety.kill("tags", VersionRef("m", number=1), actor="eva", reason="old")
+    view = guarded.safety.kill("tags", VersionRef("m", number=2), actor="eva", reason="draws faces")
+    assert "nobody is served" in view.effect
+    guarded.ticks(10)
+    assert guarded.owner == "m@2"
 
 
 def test_an_objective_that_kills_stops_the_version_by_itself(tmp_path: Path, warm_up_calls: list[str]) -> None:

@@ -81,12 +81,13 @@ def test_a_fault_that_begins_while_baking_reverts_and_restores_the_alias(bench: 
 def test_a_silent_gateway_never_promotes_and_the_rollout_goes_on_when_it_is_back(bench: Bench) -> None:
     bench.run(until=lambda d: d.weight > 0.2)
     bench.traffic.away = True
-    weights = set()
+    weights, decision = set(), None
     for _ in range(60):
         bench.ticks()
         decision = bench.view.decision
         assert decision is not None
         weights.add(decision.weight)
+    assert decision is not None
     assert decision.state.phase in {Phase.PROGRESSING, Phase.PAUSED}
     assert len(weights) <= 10
     assert all(verdict.outcome == "no-data" for verdict in decision.verdicts)
