@@ -39,7 +39,8 @@ class ServiceRoutes(Frozen):
     """How one service is served: its champion, the split if a rollout lives, and who answers for each version.
 
     ``score_sample`` is the share of answers handed to the scorers; ``latency_thresholds_s`` the thresholds
-    at which slow answers are counted exactly, by objective name.
+    at which slow answers are counted exactly, by objective name. A ``closed``
+    service has nobody who may answer: its requests are turned away, and counted as bad.
     """
 
     service: Name
@@ -57,9 +58,12 @@ class ServiceRoutes(Frozen):
     endpoints: dict[str, tuple[Endpoint, ...]]
     score_sample: Weight = 0.0
     latency_thresholds_s: dict[Name, float] = Field(default_factory=dict)
+    closed: bool = False
 
     @model_validator(mode="after")
     def _every_version_has_an_endpoint(self) -> Self:
+        if self.closed:
+            return self
         versions = [self.champion] + ([self.split.challenger] if self.split and self.split.weight > 0 else [])
         for version in versions:
             if not self.endpoints.get(str(version)):

@@ -14,7 +14,7 @@ from contracts.clock import Clock
 from contracts.errors import InvalidInput, NotPermitted, Unauthenticated, Unavailable
 from controlplane.api.access import OidcSpec
 from controlplane.api.principal import Principal, grant
-from controlplane.store.tokens import Role
+from controlplane.store.tokens import Role, is_reserved
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 FRESH_S = 600.0
@@ -44,6 +44,8 @@ class Oidc:
         actor = claims.get(self._spec.actor_claim)
         if not isinstance(actor, str) or not actor or len(actor) > 200:
             raise Unauthenticated(f"the token has no {self._spec.actor_claim}", hint="see oidc.actor_claim")
+        if is_reserved(actor):
+            raise NotPermitted(f"{actor!r} is a name of the control plane's own", hint="choose another actor_claim")
         groups = claims.get(self._spec.groups_claim)
         named = groups if isinstance(groups, list) else [groups]
         roles = [self._spec.roles[group] for group in named if isinstance(group, str) and group in self._spec.roles]

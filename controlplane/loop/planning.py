@@ -119,8 +119,8 @@ class Planner:
             traffic, why = DesiredTraffic(service.spec, owner), ""
         if traffic.champion in orders.killed:
             why = f"{traffic.champion} is killed and nothing takes its place: nobody is served"
-        else:
-            self._plan.traffic[service.name] = traffic
+            traffic = DesiredTraffic(traffic.spec, traffic.champion, closed=True)
+        self._plan.traffic[service.name] = traffic
         if why:
             self._plan.problems[service.name] = why
 

@@ -16,11 +16,12 @@ Endpoints = dict[VersionId, tuple[Endpoint, ...]]
 
 @dataclass(frozen=True)
 class DesiredTraffic:
-    """Where one service's traffic should go."""
+    """Where one service's traffic should go; nowhere, and counted as refused, when it is ``closed``."""
 
     spec: ServiceSpec
     champion: VersionId
     split: Split | None = None
+    closed: bool = False
 
 
 class RoutingDesk:
@@ -63,7 +64,8 @@ class RoutingDesk:
 
     def versions_in_force(self) -> set[VersionId]:
         """Return every version that gateways may send a request to."""
-        return {VersionId.parse(version) for routes in self._in_force.values() for version in routes.endpoints}
+        routes = self._in_force.values()
+        return {VersionId.parse(version) for one in routes for version, found in one.endpoints.items() if found}
 
     def split_in_force(self, service: str, rollout_id: str) -> Split | None:
         """Return a rollout's split as gateways acknowledged it, None when they follow none of it."""
@@ -96,6 +98,8 @@ class RoutingDesk:
     def _routes(self, desired: DesiredTraffic, seen: FleetState) -> ServiceRoutes | None:
         """Return a service's routes: those in force while a version that is to have traffic was never seen ready."""
         spec, split = desired.spec, desired.split
+        if desired.closed:
+            return _make_routes(desired, {desired.champion: ()})
         endpoints = {
             version: self._endpoints(spec, version, seen)
             for version in [desired.champion] + ([split.challenger] if split is not None else [])
@@ -137,4 +141,5 @@ def _make_routes(desired: DesiredTraffic, endpoints: Endpoints) -> ServiceRoutes
         endpoints={str(version): found for version, found in endpoints.items()},
         score_sample=max(samples, default=0.0),
         latency_thresholds_s={n: s.threshold for n, s in objectives.items() if isinstance(s, LatencySlo)},
+        closed=desired.closed,
     )

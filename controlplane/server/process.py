@@ -80,7 +80,12 @@ class PlaneServer(uvicorn.Server):
 
     def __init__(self, plane: Plane, app: Starlette, announce: Callable[[], None], leaving: threading.Event) -> None:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=GOODBYE_S, server_header=False
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GOODBYE_S,
+            server_header=False,
+            proxy_headers=False,  # whoever asks from this machine doesn't choose whom we take them for
         )
         super().__init__(config)
         self._plane, self._announce, self._leaving = plane, announce, leaving

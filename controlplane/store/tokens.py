@@ -23,6 +23,15 @@ from controlplane.store.schema import TOKENS
 TOKEN = re.compile(r"rst_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
+RESERVED = ("guard/", "monitor/", "rollout/", "service/", "roost")
+"""How actors are called that are no people; what the first two end is remembered like a rollback."""
+
+
+def is_reserved(actor: str) -> bool:
+    """Tell whether a name is the control plane's own, which nobody may come with."""
+    return actor.casefold().startswith(RESERVED)
+
+
 class Role(StrEnum):
     """What a holder may do; each role includes the ones before it."""
 
@@ -84,10 +93,13 @@ class Tokens:
         """Return a new token and its text, which is told this once and can't be found again.
 
         Raises:
-            InvalidInput: when nobody is named, a scope is no name, or it would never be valid.
+            InvalidInput: when nobody is named, the name is the control plane's own, a scope is no name, or it would
+                never be valid.
         """
         if not holder:
             raise InvalidInput("holder: nobody is named", hint="say who will use the token")
+        if is_reserved(holder):
+            raise InvalidInput(f"holder: {holder!r} is a name of the control plane's own", hint="name a person")
         if lifetime_s is not None and not lifetime_s > 0:
             raise InvalidInput("lifetime: a token needs one above 0", hint="write 30d, or leave it out")
         services = tuple(sorted({parse_name(scope, "scope") for scope in scopes}))

@@ -12,7 +12,6 @@ from serving.gateway.lines import Line, Replica, Shed
 from serving.gateway.upstream import Chunks, LostConnection, Reply
 from serving.gateway.work import Work
 
-NO_REPLICA = "none"
 QUEUE = "queue"
 """Named as the replica by attempts that never reached one."""
 Events = Callable[[PictureEvent], None]
@@ -60,8 +59,8 @@ async def make_attempt(
         CancelledError: when the client has gone; the worker's connection is closed, so that it stops.
     """
     if not line.replicas:
-        message = f"{line.name} has no replica"
-        return Attempt(line.name, NO_REPLICA, 0.0, failure=FailureReason.ERROR, message=message)
+        message = f"nobody answers for {line.name} now"
+        return _never_begun(line, time.perf_counter(), FailureReason.OVERLOAD, message)
     start_s = time.perf_counter()
     queue_s = 0.0
     replica = line.take(slot.lane, slot.max_concurrency)

@@ -314,3 +314,11 @@ def test_an_error_inside_tells_nothing_of_the_inside(ground: Ground, monkeypatch
     monkeypatch.setattr(ground.context.services, "list", fail)
     with ground.client() as client:
         assert "swordfish" not in problem(client.get("/services"), 500, "internal")
+
+
+def test_a_rehearsal_that_would_fill_the_memory_is_refused(ground: Ground) -> None:
+    scored = "slos: {text: {scorer: text-accuracy, objective: 97%, margin: 5%}}"
+    body = {"spec": f"{{service: tags, model: m, {scored}}}", "rate": 1e6, "runs": 500}
+    with ground.client() as client:
+        for path in ("/plan", "/simulate"):
+            assert "rate" in problem(client.post(path, json=body), 400, "input.invalid")

@@ -68,7 +68,7 @@ class FakeTraffic:
     def _serve(self) -> None:
         start_s, self._cut_s = self._cut_s, self._clock.now_s()
         routes = self.table.services.get("tags") if self.table else None
-        if routes is None:
+        if routes is None or routes.closed:
             return
         split = routes.split
         weight = split.weight if split is not None else 0.0

@@ -120,7 +120,7 @@ FAULTS: dict[str, Wear] = {
     "black": lambda users, answers: users.wrong.update({CHALLENGER: 1.0}),
     "many-steps": lambda users, answers: users.slow.update({CHALLENGER: 1.0}),
     "leaky": lambda users, answers: users.bad.update({CHALLENGER: float(answers > 40)}),
-    "wears-out": lambda users, answers: users.wrong.update({CHALLENGER: 0.5 * (answers > 160)}),
+    "wears-out": lambda users, answers: users.wrong.update({CHALLENGER: 0.5 * (answers > 110)}),
 }
 """What each version does to its users, after so many answers."""
 

@@ -152,6 +152,9 @@ def test_a_kill_after_which_nobody_is_served_says_so(guarded: GuardedBench) -> N
     view = guarded.safety.kill("tags", VersionRef("m", number=2), actor="eva", reason="draws faces")
     assert "nobody is served" in view.effect
     guarded.ticks(10)
+    table = guarded.traffic.table
+    assert table is not None
+    assert table.services["tags"].closed, "a service that nobody may serve turns its users away, and counts them"
     assert guarded.owner == "m@2"
 
 

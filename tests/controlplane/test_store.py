@@ -264,6 +264,12 @@ def test_the_database_holds_no_secret_that_opens_anything(ground: Ground) -> Non
     assert hashlib.sha256(secret.encode()).hexdigest() not in rows, "the hash is keyed"
 
 
+@pytest.mark.parametrize("holder", ["guard/kill", "Monitor/x", "roost"])
+def test_nobody_gets_a_token_under_a_name_of_our_own(ground: Ground, holder: str) -> None:
+    with pytest.raises(InvalidInput, match="holder"):
+        ground.tokens.create(holder, Role.VIEWER, actor="eva", reason="")
+
+
 def test_a_scope_that_is_no_name_and_a_life_of_nothing_are_refused(ground: Ground) -> None:
     for wrong in ({"scopes": ["a b"]}, {"lifetime_s": 0}, {"lifetime_s": float("nan")}):
         with pytest.raises(InvalidInput):

@@ -70,6 +70,20 @@ def test_every_attempt_and_request_is_counted_exactly_once(bench: Bench, challen
     assert not attempts(bench.client.pull())
 
 
+def test_a_closed_service_turns_everybody_away_and_counts_them(bench: Bench) -> None:
+    bench.route()
+    open_ = bench.client.table()
+    assert open_ is not None
+    routes = open_.services["tags"].model_copy(update={"closed": True, "endpoints": {"m@1": ()}})
+    bench.client.pull()
+    bench.client.push(open_.model_copy(update={"revision": open_.revision + 1, "services": {"tags": routes}}))
+    answers = [ask(bench) for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {503}, answers[0].text
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+    rows = [row for batch in bench.client.pull().batches for row in batch.requests]
+    assert (sum(row.total for row in rows), sum(row.bad for row in rows)) == (5, 5)
+
+
 def test_a_batch_is_delivered_again_until_acknowledged_and_counted_once(bench: Bench) -> None:
     bench.route()
     ask(bench)

@@ -82,7 +82,7 @@ class SimulatedGateway:
     def serve(self, duration_s: float) -> None:
         """Answer users for a while by the table in force."""
         routes = self.table_in_force.services.get(SERVICE) if self.table_in_force is not None else None
-        if self.table_in_force is None or routes is None:
+        if self.table_in_force is None or routes is None or routes.closed:
             return
         split, total = routes.split, int(self.rng.poisson(REQUESTS_PER_S * duration_s)) + 1
         on_challenger = int(self.rng.binomial(total, split.weight)) if split is not None else 0

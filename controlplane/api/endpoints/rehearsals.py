@@ -24,6 +24,8 @@ from rollout.policy import Policy
 router = APIRouter(route_class=GuardedRoute, tags=["rehearsals"])
 Level = Annotated[float, Field(ge=0, le=1)]
 Levels = Annotated[dict[str, Level], Field(max_length=50)]
+MOST_AT_ONCE = 5_000_000
+"""Requests that all runs of a rehearsal may get in one tick: scores are drawn one by one, and fill the memory."""
 
 
 class PlanBody(Body):
@@ -65,6 +67,7 @@ def plan_rollout(body: PlanBody, who: Viewer, context: Context) -> Rehearsed:
 
     spec, policy = _read(body.spec)
     levels = _levels(body.champion, policy, "champion")
+    _check_size(body, policy)
     make_scenario(policy, request_rate=body.rate, champion=levels, fault={}, onset_s=0.0)
     with _alone(context):
         found = forecast(policy, body.rate, levels, runs=body.runs, seed=body.seed)
@@ -78,6 +81,7 @@ def simulate_rollout(body: SimulateBody, who: Viewer, context: Context) -> Rehea
     from controlplane.rehearsal.trial import try_policy
 
     spec, policy = _read(body.spec)
+    _check_size(body, policy)
     scenario = make_scenario(
         policy,
         request_rate=body.rate,
@@ -110,6 +114,17 @@ def replay_rollout(
 def _read(given: str | dict[str, Any]) -> tuple[ServiceSpec, Policy]:
     spec = read_spec(given)
     return spec, policy_of(spec)
+
+
+def _check_size(body: PlanBody, policy: Policy) -> None:
+    """Refuse what would fill the memory of the process that decides."""
+    from controlplane.rehearsal.policies import tick_of
+
+    if policy.scored and body.rate * body.runs * tick_of(policy) > MOST_AT_ONCE:
+        raise InvalidInput(
+            f"rate: {body.runs} runs at {body.rate:g} requests per second are more than is rehearsed here",
+            hint="ask for fewer runs, or a lower rate; roost rollout plan has no such limit",
+        )
 
 
 def _levels(given: Mapping[str, float], policy: Policy, field: str) -> dict[str, float]:
