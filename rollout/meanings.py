@@ -84,8 +84,8 @@ EVENTS: dict[str, str] = {
     "version.revived": "A stopped version may be served again.",
     "service.frozen": "Nothing is rolled out to the service; a rollout that went on is paused.",
     "service.thawed": "A freeze was lifted. Rollouts that it paused wait for somebody to resume them.",
-    "rollout.waits-for-memory": "The challenger does not fit beside what runs. It starts by itself once others have ended; "
-    "if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
+    "rollout.waits-for-memory": "The challenger does not fit beside what runs. It starts by itself once others have "
+    "ended; if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
     "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
     "as the spec's `aliases` says; ask who did it and why.",
     "service.crowned": "A version took production over without a rollout: the one before was killed, or the alias was "
