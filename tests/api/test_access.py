@@ -341,10 +341,10 @@ def test_access_is_read_from_its_file_with_every_mistake_told(tmp_path: Path) ->
     assert load_access(tmp_path) == AccessSpec()
     (tmp_path / "access.yaml").write_text("{anonymous: none, session: 1h, hosts: [roost.example]}")
     assert load_access(tmp_path) == AccessSpec(anonymous=Anonymous.NONE, session=3600.0, hosts=("roost.example",))
-    (tmp_path / "access.yaml").write_text("{anonymos: none, session: 0s, oidc: {issuer: x}}")
+    (tmp_path / "access.yaml").write_text("{anybody: none, session: 0s, oidc: {issuer: x}}")
     with pytest.raises(SpecError) as told:
         load_access(tmp_path)
-    assert {"anonymos", "session", "oidc.audience"} <= {problem.path for problem in told.value.problems}
+    assert {"anybody", "session", "oidc.audience"} <= {problem.path for problem in told.value.problems}
 
 
 def test_pages_of_the_api_are_where_it_says(ground: Ground) -> None:
