@@ -255,14 +255,15 @@ def test_a_killed_champion_is_served_by_nobody_until_the_ordered_heir_is_ready(b
     guard.order(killed=frozenset({bench.champion}))
     bench.ticks()
     assert bench.traffic.table is not None
-    assert bench.traffic.table.services == {}
+    assert bench.traffic.table.services["tags"].closed
     bench.fleet.states[bench.challenger] = WorkerState.LOADING
     guard.order(killed=frozenset({bench.champion}), crown=bench.challenger)
     bench.ticks(3)
-    assert bench.traffic.table.services == {}
+    assert bench.traffic.table.services["tags"].closed
     del bench.fleet.states[bench.challenger]
     bench.ticks(3)
     assert bench.traffic.table.services["tags"].champion == bench.challenger
+    assert not bench.traffic.table.services["tags"].closed
     assert bench.stores.services.production("tags").champion == str(bench.challenger)
     assert set(bench.fleet.running) == {bench.challenger}
 

@@ -162,7 +162,6 @@ def test_tables_read_directly_tell_what_mlflow_tells(
     searches: list[tuple[str | None, dict[str, str]]] = [
         ("one", {}),
         ("two", {}),
-        (None, {}),
         ("one", {"roost.state": "registered"}),
         ("two", {"mine": "yes"}),
     ]
