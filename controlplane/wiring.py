@@ -123,11 +123,15 @@ def _keep_gateway(
 def _close_fleet(fleet: LocalFleet, settings: Settings, leave: Callable[[], bool]) -> None:
     """Let go of the workers, and end them unless they are to serve on."""
     fleet.close()
-    if not leave():
-        reports = [read_report(file) for file in (settings.fleet / "workers").glob("*.json")]
-        for report in reports:
+    if leave():
+        return
+    # One that had to be killed leaves its report behind.
+    while files := list((settings.fleet / "workers").glob("*.json")):
+        for file in files:
+            report = read_report(file)
             if report is not None:
                 end_process(report, WORKER_GRACE_S)
+            file.unlink(missing_ok=True)
 
 
 def _open_watchers(
