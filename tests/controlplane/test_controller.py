@@ -263,7 +263,7 @@ def test_a_killed_champion_is_served_by_nobody_until_the_ordered_heir_is_ready(b
     del bench.fleet.states[bench.challenger]
     bench.ticks(3)
     assert bench.traffic.table.services["tags"].champion == bench.challenger
-    assert not bench.traffic.table.services["tags"].closed
+    assert bench.traffic.table.services["tags"].endpoints[str(bench.challenger)]
     assert bench.stores.services.production("tags").champion == str(bench.challenger)
     assert set(bench.fleet.running) == {bench.challenger}
 
