@@ -257,7 +257,8 @@ def _first_paragraph(command: Any) -> str:
 def _errors(kind: type[RoostError]) -> Iterator[type[RoostError]]:
     yield kind
     for below in kind.__subclasses__():
-        yield from _errors(below)
+        if below.__module__ == kind.__module__:  # what else was imported meanwhile has the codes of these
+            yield from _errors(below)
 
 
 def _head(*names: str) -> Iterator[str]:
