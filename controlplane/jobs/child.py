@@ -63,6 +63,9 @@ def main() -> None:
         traceback.print_exc()
         told = {"code": "internal", "message": f"{type(error).__name__}: {error}", "hint": "read the job's log"}
         ending = {"kind": "failed", "error": told, "again": True}
+    # Whoever hears of the end may end this process at once; what was printed has to lie in the log by then.
+    sys.stdout.flush()
+    sys.stderr.flush()
     channel.tell(ending)
 
 
