@@ -12,7 +12,7 @@ from contracts.specs.service import ServiceSpec
 from controlplane.desks.four_eyes import goes_ahead, why_not_alone
 from controlplane.desks.journal import Journal
 from controlplane.desks.offers import Offer, offer, rehearse
-from controlplane.desks.policies import policy_of
+from controlplane.policies import policy_of
 from controlplane.store.ledger import Entry
 from controlplane.store.rollouts import Start, StoredRollout
 from controlplane.store.tokens import Role

@@ -6,12 +6,12 @@ from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
 from contracts.wire.routing import Split
-from controlplane.loop.evidence import sliced_lanes
 from controlplane.loop.routing import DesiredTraffic
+from controlplane.policies import policy_of
 from controlplane.store.rollouts import StoredRollout
 from rollout.machine import Decision
 from rollout.phases import ENDED, Phase
-from rollout.policy import Policy, compile_policy
+from rollout.policy import Policy
 from rollout.state import State
 
 LOST = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
@@ -89,7 +89,7 @@ def open_trial(row: StoredRollout, spec: ServiceSpec) -> Trial:
     Raises:
         InvalidInput: when this release can't read its state, or compiles its spec to another policy.
     """
-    policy = compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
+    policy = policy_of(spec)
     state = State.from_json(row.state)
     if state.policy_digest != policy.digest:
         raise InvalidInput(

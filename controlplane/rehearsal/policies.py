@@ -9,9 +9,9 @@ from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import ScoreSlo
 from contracts.units import parse_fraction
-from controlplane.loop.evidence import sliced_lanes
+from controlplane.policies import policy_of
 from rollout.plan import TYPICAL_BURN
-from rollout.policy import Policy, compile_policy
+from rollout.policy import Policy
 from rollout.simulate.scenario import Quality, Rates, Scenario
 
 SHORTEST_TICK_S = 1.0
@@ -29,7 +29,7 @@ def load_policy(file: Path) -> tuple[ServiceSpec, Policy]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{file} can't be read: {error}", hint="give the path of a YAML file") from None
     spec = load_service_spec(text, subject=str(file))
-    return spec, compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
+    return spec, policy_of(spec)
 
 
 def tick_of(policy: Policy) -> float:

@@ -143,6 +143,6 @@ class Ground:
         self.lead(lambda state: replace(state, phase=Phase.ABORTED), is_over=True)
 
     def _policy(self) -> Any:
-        from controlplane.desks.policies import policy_of
+        from controlplane.policies import policy_of
 
         return policy_of(self.stores.services.get("tags").spec)

@@ -22,8 +22,8 @@ from sqlalchemy import select
 from contracts.ids import VersionId
 from contracts.specs.loading import load_service_spec
 from contracts.wire.gateway import GatewaySpec
-from controlplane.desks.policies import policy_of
 from controlplane.loop.book import GATEWAY
+from controlplane.policies import policy_of
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Start
 from controlplane.store.schema import LEASES

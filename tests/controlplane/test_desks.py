@@ -12,9 +12,9 @@ from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
-from controlplane.desks.policies import policy_of
 from controlplane.desks.rollouts import RolloutDesk
 from controlplane.desks.services import ServiceDesk
+from controlplane.policies import policy_of
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Step, StoredRollout
 from controlplane.store.tokens import Role

@@ -17,7 +17,7 @@ from controlplane.api.principal import AnyViewer, Viewer
 from controlplane.api.problems import TooManyRequests
 from controlplane.api.route import GuardedRoute
 from controlplane.api.telling import finite
-from controlplane.desks.policies import policy_of
+from controlplane.policies import policy_of
 from controlplane.store.tokens import Role
 from rollout.policy import Policy
 
