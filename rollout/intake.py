@@ -7,8 +7,8 @@ import numpy as np
 
 from rollout.evidence.counts import Tally
 from rollout.evidence.stack import TickArrays
-from rollout.evidence.two_arm import ArmsTick
-from rollout.observation import Exposure, Observation, ScoresTick
+from rollout.evidence.two_arm import ArmsArrays, ArmsTick
+from rollout.observation import Exposure, Observation, ScoresTick, Stratum
 from rollout.phases import BEFORE_TRAFFIC
 from rollout.policy import Policy
 from rollout.state import State
@@ -19,14 +19,19 @@ IDLE = ArmsTick(Tally(), Tally())
 NO_SLICES: Mapping[str, ArmsTick] = {}
 
 Unmatched = tuple[tuple[float, ...], tuple[float, ...]]
+Cells = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """One tick as plain numbers, and what the state keeps of its scores; names and shapes as in ``TickArrays``."""
+    """One tick as plain numbers, and what the state keeps of its scores; names and shapes as in ``TickArrays``.
 
-    bad: list[tuple[int, int]]
-    total: list[tuple[int, int]]
+    ``strata``: weight, bad and total of the requests assigned under one share.
+    """
+
+    bad: Cells
+    total: Cells
+    strata: list[tuple[float, Cells, Cells]]
     streams: list[Sequence[float]]
     exposures: tuple[Exposure, ...]
     elapsed_s: float
@@ -43,8 +48,9 @@ def take_in(policy: Policy, state: State, observation: Observation) -> Intake:
     if state.phase in BEFORE_TRAFFIC:
         observation = Observation(at_s=observation.at_s)
     bad, total = _cells(policy, observation)
+    strata = [(one.weight, *_cells(policy, one)) for one in observation.strata]
     streams, unmatched, waiting = _scores(policy, state, observation)
-    return Intake(bad, total, streams, observation.exposures, elapsed_s, unmatched, waiting)
+    return Intake(bad, total, strata, streams, observation.exposures, elapsed_s, unmatched, waiting)
 
 
 def join_ticks(intakes: Sequence[Intake]) -> TickArrays:
@@ -68,13 +74,16 @@ def join_ticks(intakes: Sequence[Intake]) -> TickArrays:
         weight=weight,
         assigned=assigned,
         elapsed_s=np.array([one.elapsed_s for one in intakes]),
+        arms=_join_strata(intakes) if any(one.strata for one in intakes) else None,
     )
 
 
 def one_tick(intake: Intake) -> TickArrays:
     """Return the arrays of one rollout's tick, without a leading axis."""
     joined = join_ticks([intake])
-    return TickArrays(**{f.name: getattr(joined, f.name)[0] for f in fields(TickArrays)})
+    arms = None if joined.arms is None else ArmsArrays(*(getattr(joined.arms, f.name)[0] for f in fields(ArmsArrays)))
+    arrays = {f.name: getattr(joined, f.name)[0] for f in fields(TickArrays) if f.name != "arms"}
+    return TickArrays(**arrays, arms=arms)
 
 
 def match_scores(
@@ -91,8 +100,26 @@ def match_scores(
     return differences, (mine[size:][-UNMATCHED_KEPT:], theirs[size:][-UNMATCHED_KEPT:])
 
 
-def _cells(policy: Policy, observation: Observation) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    bad, total = [], []
+def _join_strata(intakes: Sequence[Intake]) -> ArmsArrays:
+    """Return many rollouts' strata, padded with empty ones; a tick without any is one, under its declared weight."""
+    strata = [one.strata or [(_declared_weight(one), one.bad, one.total)] for one in intakes]
+    rows, most, cells = len(intakes), max(map(len, strata)), len(intakes[0].bad)
+    bad, total, weight = np.zeros((rows, most, cells, 2)), np.zeros((rows, most, cells, 2)), np.zeros((rows, most))
+    for row, parts in enumerate(strata):
+        for column, (share, part_bad, part_total) in enumerate(parts):
+            weight[row, column] = share
+            bad[row, column], total[row, column] = np.reshape(part_bad, (-1, 2)), np.reshape(part_total, (-1, 2))
+    return ArmsArrays(bad, total, weight)
+
+
+def _declared_weight(intake: Intake) -> float:
+    requests = sum(one.challenger + one.champion for one in intake.exposures)
+    return sum(one.weight * (one.challenger + one.champion) for one in intake.exposures) / max(requests, 1)
+
+
+def _cells(policy: Policy, observation: Observation | Stratum) -> tuple[Cells, Cells]:
+    bad: Cells = []
+    total: Cells = []
     for name in policy.counted:
         parts = observation.slices.get(name, NO_SLICES)
         for arms in (observation.counts.get(name, IDLE), *(parts.get(part, IDLE) for part in policy.slices)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar
 
@@ -40,6 +41,36 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True)
+class Stratum:
+    """What became of requests that were assigned to the arms under one share, however late it was known.
+
+    ``weight`` is that share; 0 when it isn't known. ``counts`` and ``slices`` as in the observation.
+    """
+
+    weight: float
+    counts: Mapping[str, ArmsTick]
+    slices: Mapping[str, Mapping[str, ArmsTick]] = field(default_factory=dict)
+
+
+class Fit(StrEnum):
+    """How the workers of both versions find room: all of them, fewer, in smaller batches, later, or never."""
+
+    WHOLE = "whole"
+    REDUCED = "reduced"
+    SHARED = "shared"
+    WAITING = "waiting"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What is planned for the workers of both versions before the rollout begins, and the numbers behind it."""
+
+    fit: Fit
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen since the last decision, and how the world stands.
 
@@ -48,7 +79,8 @@ class Observation:
     (``None``: never any). ``request_rate`` is the service's, in requests per second. ``ready``: the challenger's
     replicas answer and its warm prompts are done. ``weight_applied``, ``mirror_applied``: what the routing table that
     gateways acknowledged says. ``alias_moved``: the champion's alias names the challenger. ``retired``: the version
-    whose retirement was asked for is gone.
+    whose retirement was asked for is gone. ``headroom`` is told before the first traffic; ``weight_cap`` is the largest
+    share that the challenger's workers can serve.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -58,6 +90,7 @@ class Observation:
     slices: Mapping[str, Mapping[str, ArmsTick]] = field(default_factory=dict)
     scores: Mapping[str, ScoresTick] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
+    strata: tuple[Stratum, ...] = ()
     newest_telemetry_s: float | None = None
     request_rate: float = 0.0
     ready: bool = False
@@ -65,6 +98,8 @@ class Observation:
     mirror_applied: float | None = None
     alias_moved: bool = False
     retired: bool = False
+    headroom: Headroom | None = None
+    weight_cap: float = 1.0
     manual: tuple[ManualAction, ...] = ()
     failed: tuple[FailedEffect, ...] = ()
 
@@ -109,18 +144,31 @@ def check_observation(policy: Policy, last_at_s: float, observation: Observation
         )
     if not 0.0 <= observation.request_rate < float("inf"):
         raise InvalidInput(f"request_rate: {observation.request_rate!r} is not a rate per second")
-    _check_known("counts", observation.counts, policy.counted)
-    _check_known("slices", observation.slices, policy.counted)
+    _check_counts(policy, "", observation.counts, observation.slices)
+    for index, stratum in enumerate(observation.strata):
+        _check_counts(policy, f"strata.{index}.", stratum.counts, stratum.slices)
+        if not 0.0 <= stratum.weight <= 1.0:
+            raise InvalidInput(f"strata.{index}.weight: {stratum.weight!r} is not between 0 and 1")
     _check_known("scores", observation.scores, policy.scored)
-    for name, tick in observation.counts.items():
-        _check_arms(f"counts.{name}", tick)
-    for name, parts in observation.slices.items():
-        _check_known(f"slices.{name}", parts, policy.slices)
-        for part, tick in parts.items():
-            _check_arms(f"slices.{name}.{part}", tick)
     for name, scores in observation.scores.items():
         _check_scores(f"scores.{name}", scores)
     _check_weights(observation)
+
+
+def _check_counts(
+    policy: Policy,
+    place: str,
+    counts: Mapping[str, ArmsTick],
+    slices: Mapping[str, Mapping[str, ArmsTick]],
+) -> None:
+    _check_known(f"{place}counts", counts, policy.counted)
+    _check_known(f"{place}slices", slices, policy.counted)
+    for name, tick in counts.items():
+        _check_arms(f"{place}counts.{name}", tick)
+    for name, parts in slices.items():
+        _check_known(f"{place}slices.{name}", parts, policy.slices)
+        for part, tick in parts.items():
+            _check_arms(f"{place}slices.{name}.{part}", tick)
 
 
 def _check_arms(field_name: str, tick: ArmsTick) -> None:
@@ -142,7 +190,7 @@ def _check_weights(observation: Observation) -> None:
             raise InvalidInput(f"exposures.{index}.weight: {exposure.weight!r} is not between 0 and 1")
         if exposure.challenger < 0 or exposure.champion < 0:
             raise InvalidInput(f"exposures.{index}: a count is negative")
-    for name in ("weight_applied", "mirror_applied"):
+    for name in ("weight_applied", "mirror_applied", "weight_cap"):
         value = getattr(observation, name)
         if value is not None and not 0.0 <= value <= 1.0:
             raise InvalidInput(f"{name}: {value!r} is not between 0 and 1")

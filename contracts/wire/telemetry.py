@@ -14,8 +14,9 @@ Count = Annotated[int, Field(ge=0)]
 class AttemptCounts(Frozen):
     """What one version's replica did in one tick, for one lane: attempts, not requests.
 
-    ``mirrored`` tells copies from live attempts, ``forced`` those of clients that asked for the version; neither was
-    assigned by the split. ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``,
+    ``mirrored`` tells copies from live attempts, ``forced`` those of clients that asked for the version. ``weight`` is
+    the challenger's share under which a split assigned the requests when they arrived, and ``None`` where none did
+    (copies, forced ones, second attempts): only what one share assigned may be compared between versions. ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``,
     ``error``, ``refused``; ``abandoned``: the client went away after longer than every threshold); ``slow`` counts,
     per latency objective, answers later than its threshold, failed attempts included. ``latency_sum_s`` and ``latency``
     are over the good ones, from the arrival at the gateway; ``queue`` is how long attempts waited for a slot.
@@ -29,6 +30,7 @@ class AttemptCounts(Frozen):
     lane: str
     mirrored: bool = False
     forced: bool = False
+    weight: Annotated[float, Field(ge=0, le=1)] | None = None
     total: Count
     bad: dict[str, Count] = Field(default_factory=dict)
     slow: dict[Name, Count] = Field(default_factory=dict)

@@ -9,15 +9,16 @@ from contracts.ids import VersionId
 from controlplane.loop.agenda import Agenda
 from controlplane.loop.book import Page
 from controlplane.loop.hands import Hands
-from controlplane.loop.placing import Headroom
 from controlplane.loop.ports import Sight
+from controlplane.loop.room import Means, Room
+from controlplane.loop.rooms import Rooms, is_open
 from controlplane.loop.sorting import Sorter
 from controlplane.loop.trial import Trial
 from controlplane.store.wishes import Wish
 from rollout.actions import ActionKind, FailedEffect
 from rollout.batch import Case, decide_many
 from rollout.machine import Decision, check_inputs
-from rollout.observation import Observation
+from rollout.observation import Fit, Headroom, Observation
 from rollout.phases import ENDED, ManualAction, Phase
 from serving.fleet.port import FleetState
 
@@ -39,9 +40,12 @@ class Decider:
         *,
         sorter: Sorter,
         kept: Mapping[str, frozenset[VersionId]],
+        means: Means,
     ) -> None:
         self._agenda, self._trials, self._hands, self._seen, self._sorter = agenda, trials, hands, seen, sorter
         self._kept = kept
+        self._rooms = Rooms(agenda, trials, means=means, placer=hands.placer, seen=seen, kept=kept)
+        self._room: dict[str, Room | None] = {}
         self._needs = Counter(version for name in agenda.services for version in self._needed(name))
         self.problems: dict[str, str] = {}
         self.waiting: set[VersionId] = set()
@@ -56,18 +60,25 @@ class Decider:
 
         ``asked`` is what the guard and the monitors ask of a service's rollout, beside what people do.
         """
-        drafts = []
+        drafts, effects = [], self._plan_rooms()
         for name, trial in self._trials.items():
             wishes = tuple(self._agenda.wishes.get(trial.row.id, ()))
             manual = (*(wish.action for wish in wishes), *asked.get(name, ()))
-            drafts.append((trial, self._observe(trial, sights[name], manual), wishes))
+            drafts.append((trial, self._observe(trial, sights[name], manual, effects[name]), wishes))
         try:
             decisions = _decide(drafts)
         except InvalidInput:
             drafts = [draft for draft in drafts if self._is_decidable(draft)]
             decisions = _decide(drafts)
         return [
-            Page(trial, seen, decision, wishes, decision.state.phase in ENDED and seen.retired)
+            Page(
+                trial,
+                seen,
+                decision,
+                wishes,
+                decision.state.phase in ENDED and seen.retired,
+                self._room[trial.spec.service],
+            )
             for (trial, seen, wishes), decision in zip(drafts, decisions, strict=True)
         ]
 
@@ -80,11 +91,14 @@ class Decider:
             return False
         return True
 
-    def _observe(self, trial: Trial, sight: Sight, manual: tuple[ManualAction, ...]) -> Observation:
+    def _observe(
+        self, trial: Trial, sight: Sight, manual: tuple[ManualAction, ...], effects: list[FailedEffect]
+    ) -> Observation:
         service, hands = trial.spec.service, self._hands
         evidence, flow = self._sorter.arrange(trial, sight.batches, sight.judged), self._sorter.flow(service)
         ready, failed = hands.ready(trial, self._seen)
-        failed += self._failures(trial)
+        failed += effects + self._failures(trial)
+        room = self._room[service]
         weight, mirror = hands.applied(trial)
         leaving = trial.leaving()
         return Observation(
@@ -93,6 +107,7 @@ class Decider:
             slices=evidence.slices,
             scores=evidence.scores,
             exposures=evidence.exposures,
+            strata=evidence.strata,
             newest_telemetry_s=flow.newest_s,
             request_rate=flow.request_rate,
             ready=ready,
@@ -101,14 +116,16 @@ class Decider:
             alias_moved=self._is_crowned(trial),
             retired=leaving is not None
             and hands.is_gone(leaving, service, self._seen, stays=self._is_needed_elsewhere(leaving, service)),
+            headroom=Headroom(room.fit, room.sentence) if room is not None and is_open(trial) else None,
+            weight_cap=_cap(room, flow.request_rate),
             failed=tuple(failed),
             manual=manual,
         )
 
     def _failures(self, trial: Trial) -> list[FailedEffect]:
-        """Return what else keeps a rollout from going on: no room, no verified bytes, an alias that can't be moved."""
+        """Return what else keeps a rollout from going on: no verified bytes, an alias that can't be moved."""
         hands, version = self._hands, trial.challenger
-        failed = self._starting(trial) if hands.is_starting(trial, self._seen) else []
+        failed = []
         unplaced = hands.problems.get(version)
         if unplaced is not None:
             failed.append(hands.failed(ActionKind.WARM, unplaced))
@@ -117,15 +134,23 @@ class Decider:
             failed.append(hands.failed(ActionKind.MOVE_ALIAS, alias.error))
         return failed
 
-    def _starting(self, trial: Trial) -> list[FailedEffect]:
+    def _plan_rooms(self) -> dict[str, list[FailedEffect]]:
+        """Plan the workers of every rollout, the oldest first; return by service what keeps one from its start."""
+        effects = {}
+        for name, trial in sorted(self._trials.items(), key=lambda item: item[1].row.created_s):
+            room = self._rooms.plan(trial, self._sorter.flow(name).busiest_rate)
+            self._room[name] = trial.room if isinstance(room, RoostError) else room
+            effects[name] = self._hold(trial, room)
+        return effects
+
+    def _hold(self, trial: Trial, room: Room | RoostError | None) -> list[FailedEffect]:
         """Return why a challenger isn't placed: it is, once its bytes are verified and there is room for it."""
-        version, service = trial.challenger, trial.spec.service
-        room = self._hands.headroom(trial, self._needs)
-        if isinstance(room, Headroom) and room.fits is not False:
+        if not is_open(trial) or (isinstance(room, Room) and room.starts):
             return []
-        self.waiting.add(version)
+        self.waiting.add(trial.challenger)
         if room is None:
             return []
+        service = trial.spec.service
         if isinstance(room, RoostError):
             self.problems[service] = room.message
             return [self._hands.failed(ActionKind.WARM, room)]
@@ -133,7 +158,7 @@ class Decider:
         code, subject, since_s = "rollout.waits-for-memory", f"rollout/{trial.row.id}", trial.state.phase_since_s
         told = {"service": service, "challenger": trial.state.challenger}
         self.told.append(Event(code=code, at_s=since_s, subject=subject, message=room.sentence, data=told))
-        return [FailedEffect(ActionKind.WARM, room.sentence, permanent=not room.ever)]
+        return [FailedEffect(ActionKind.WARM, room.sentence, permanent=room.fit is Fit.NEVER)]
 
     def _is_crowned(self, trial: Trial) -> bool:
         """Tell whether production is the challenger's: in our store, and in MLflow if its alias is its own."""
@@ -153,6 +178,13 @@ class Decider:
         champion = self._agenda.services[service].champion
         trial = self._trials.get(service)
         return ({champion} if champion is not None else set()) | (trial.placed() if trial is not None else set())
+
+
+def _cap(room: Room | None, request_rate: float) -> float:
+    """Return the largest share of the present traffic that the challenger's workers can serve."""
+    if room is None or room.carries is None or request_rate <= 0:
+        return 1.0
+    return min(1.0, room.carries / request_rate)
 
 
 def _decide(drafts: Sequence[Draft]) -> list[Decision]:

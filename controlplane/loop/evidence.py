@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
-from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
+from contracts.specs.slo import LatencySlo, ScoreSlo
 from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch
 from evaluation.scorers.port import Score, Scorer
 from rollout.evidence.counts import Tally
 from rollout.evidence.two_arm import ArmsTick
-from rollout.observation import Exposure, ScoresTick
+from rollout.observation import Exposure, ScoresTick, Stratum
+
+Attempts = Sequence[AttemptCounts]
+Counts = Mapping[str, ArmsTick]
 
 RATE_MEMORY_S = 10.0
+PEAK_MEMORY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Evidence:
     slices: Mapping[str, Mapping[str, ArmsTick]] = field(default_factory=dict)
     scores: Mapping[str, ScoresTick] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
+    strata: tuple[Stratum, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +47,18 @@ class Flow:
 
     def __init__(self, request_rate: float = 0.0, newest_s: float | None = None) -> None:
         self.newest_s = newest_s
-        self._rate = request_rate
+        self._rate = self._peak = request_rate
         self._known = 1.0 if request_rate else 0.0
 
     @property
     def request_rate(self) -> float:
         """Requests per second over the last ten seconds or so, over what there was of them at the beginning."""
         return self._rate / self._known if self._known else 0.0
+
+    @property
+    def busiest_rate(self) -> float | None:
+        """The most requests per second of the last ten minutes or so; None while nothing was ever heard."""
+        return None if self.newest_s is None else max(self._peak, self.request_rate)
 
     def note(self, service: str, batches: Sequence[TelemetryBatch]) -> None:
         """Take one pull's batches in."""
@@ -60,6 +70,28 @@ class Flow:
                 kept = math.exp(-seconds / RATE_MEMORY_S)
                 self._rate = kept * self._rate + (1 - kept) * requests / seconds
                 self._known = kept * self._known + (1 - kept)
+                self._peak = max(self.request_rate, self._peak * math.exp(-seconds / PEAK_MEMORY_S))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Counts attempts under one objective, those of one lane if it is named; bad ones, or slow ones."""
+
+    objective: str
+    lane: str | None
+    of_slow: bool
+
+    def count(self, challenger: Sequence[AttemptCounts], champion: Sequence[AttemptCounts]) -> ArmsTick:
+        """Return both arms' tallies."""
+        return ArmsTick(self._tally(challenger), self._tally(champion))
+
+    def _tally(self, rows: Sequence[AttemptCounts]) -> Tally:
+        bad = total = 0
+        for row in rows:
+            if self.lane is None or row.lane == self.lane:
+                bad += row.slow.get(self.objective, 0) if self.of_slow else row.n_bad
+                total += row.total
+        return Tally(bad, total)
 
 
 class EvidenceDesk:
@@ -75,6 +107,15 @@ class EvidenceDesk:
             known = ", ".join(sorted(scorers)) or "none"
             raise InvalidInput(f"slos: there is no scorer called {missing[0]!r}", hint=f"scorers: {known}")
         self._scorers = scorers
+        lanes = spec.lane_objectives()
+        counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
+        self._counters = {
+            name: _Counter(name, lanes.get(name), of_slow=isinstance(slo, LatencySlo)) for name, slo in counted.items()
+        }
+        self._slices = {
+            name: [replace(counter, lane=lane) for lane in sliced_lanes(spec) if lanes.get(name, lane) == lane]
+            for name, counter in self._counters.items()
+        }
 
     def judge(self, samples: Sequence[SampledOutput]) -> list[Judged]:
         """Return this service's outputs with a score for each objective; a scorer that fails leaves them unscored."""
@@ -105,23 +146,12 @@ class EvidenceDesk:
         kept from long ago.
         """
         batches = [batch for batch in batches if batch.start_s >= since_s]
-        served = [row for batch in batches for row in batch.attempts if row.service == self._spec.service]
-        # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
-        rows = [row for row in served if not row.forced]
-        counted = {name: slo for name, slo in self._objectives.items() if not isinstance(slo, ScoreSlo)}
-        lanes = self._spec.lane_objectives()
-        counts = {
-            name: _arms_tick(name, slo, _of_lane(rows, lanes.get(name)), champion, challenger)
-            for name, slo in counted.items()
-        }
-        slices = {
-            name: {
-                lane: _arms_tick(name, slo, _of_lane(rows, lane), champion, challenger)
-                for lane in sliced_lanes(self._spec)
-                if lanes.get(name, lane) == lane
-            }
-            for name, slo in counted.items()
-        }
+        arms = [
+            # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
+            [row for row in _attempts_on(version, batches) if row.service == self._spec.service and not row.forced]
+            for version in (challenger, champion)
+        ]
+        counts, slices = self._count(*arms)
         recent = [found for found in judged if found.sample.at_s >= since_s]
         scores = {
             name: _scores_tick(
@@ -136,7 +166,27 @@ class EvidenceDesk:
             for row in batch.exposures
             if row.rollout_id == rollout_id
         )
-        return Evidence(counts, slices, scores, exposures)
+        return Evidence(counts, slices, scores, exposures, self._stratify(*arms, exposures))
+
+    def _count(self, challenger: Attempts, champion: Attempts) -> tuple[Counts, Mapping[str, Counts]]:
+        """Return what both arms did under each objective, overall and by slice."""
+        counts = {name: counter.count(challenger, champion) for name, counter in self._counters.items()}
+        slices = {
+            name: {one.lane or "": one.count(challenger, champion) for one in parts}
+            for name, parts in self._slices.items()
+        }
+        return counts, slices
+
+    def _stratify(self, challenger: Attempts, champion: Attempts, exposures: Sequence[Exposure]) -> tuple[Stratum, ...]:
+        """Tell counts apart by the share that assigned them; none when all are of the share that exposures tell."""
+        weights = {row.weight for arm in (challenger, champion) for row in arm}
+        if not weights - {None} or weights == {one.weight for one in exposures}:
+            return ()
+        arms = (challenger, champion)
+        return tuple(
+            Stratum(weight, *self._count(*([row for row in arm if row.weight == weight] for arm in arms)))
+            for weight in sorted(weight for weight in weights if weight is not None)
+        )
 
     def _is_mine(self, sample: SampledOutput) -> bool:
         """Tell whether an output is this service's, drawn by chance: what a policy picks for a person is no sample."""
@@ -155,27 +205,8 @@ def sliced_lanes(spec: ServiceSpec) -> tuple[str, ...]:
     return tuple(spec.lanes) if len(spec.lanes) > 1 else ()
 
 
-def _of_lane(rows: Sequence[AttemptCounts], lane: str | None) -> Sequence[AttemptCounts]:
-    """Return a lane's rows, all of them when no lane is named."""
-    return rows if lane is None else [row for row in rows if row.lane == lane]
-
-
-def _arms_tick(
-    name: str, slo: Slo, rows: Sequence[AttemptCounts], champion: VersionId, challenger: VersionId
-) -> ArmsTick:
-    return ArmsTick(
-        challenger=_tally(name, slo, (row for row in rows if row.version == challenger)),
-        champion=_tally(name, slo, (row for row in rows if row.version == champion)),
-    )
-
-
-def _tally(name: str, slo: Slo, rows: Iterable[AttemptCounts]) -> Tally:
-    """Count one arm under one objective."""
-    bad = total = 0
-    for row in rows:
-        bad += row.slow.get(name, 0) if isinstance(slo, LatencySlo) else row.n_bad
-        total += row.total
-    return Tally(bad, total)
+def _attempts_on(version: VersionId, batches: Iterable[TelemetryBatch]) -> Iterable[AttemptCounts]:
+    return (row for batch in batches for row in batch.attempts if row.version == version)
 
 
 def _scores_tick(judged: Sequence[Judged], champion: VersionId, challenger: VersionId) -> ScoresTick:

@@ -52,7 +52,8 @@ class TickArrays:
 
     ``bad``, ``total`` (..., cells, 2) with the challenger first; ``scores`` (..., streams, n) in [0, 1], NaN where
     there is none; ``weight``, ``assigned`` (..., m) and (..., m, 2): stretches of constant weight and the requests
-    assigned to each arm in them; ``elapsed_s`` (...) since the tick before.
+    assigned to each arm in them; ``elapsed_s`` (...) since the tick before. ``arms``: the counts by the share that
+    assigned the requests, (..., strata, cells, 2) and (..., strata); ``None`` when all belong to the tick's own.
     """
 
     bad: Array
@@ -61,6 +62,7 @@ class TickArrays:
     weight: Array
     assigned: Array
     elapsed_s: Array
+    arms: two_arm.ArmsArrays | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,19 +167,31 @@ def _log_factors(stack: Stack, evidence: Evidence, tick: TickArrays, deflation: 
     counted = counts.log_factor(stack.per_bad, stack.per_good, tick.bad[..., cell, arm], tick.total[..., cell, arm])
     counted /= deflation[..., cell, arm, None]
     cell = stack.arms_cell
-    arms = two_arm.log_factor(
-        stack.ratios,
-        stack.null_ratio,
-        two_arm.ArmsArrays(tick.bad[..., cell, :], tick.total[..., cell, :], _mean_weight(tick)[..., None]),
-        seen_bad=evidence.bad[..., cell, :],
-        seen_total=evidence.total[..., cell, :],
-    )
+    arms = _arms_log_factor(stack, evidence, tick)
     arms /= deflation[..., cell, CHALLENGER, None]
     bets = scores.log_factor(stack.bets, stack.bet_bound, tick.scores[..., stack.bet_stream, :])
     split = sample_ratio.log_factor(tick.weight, tick.assigned[..., CHALLENGER], tick.assigned[..., CHAMPION])
     lead = counted.shape[:-2]
     bets = np.broadcast_to(bets, (*lead, *bets.shape[-2:]))
     return np.concatenate([counted, arms, bets, split[..., None, :]], axis=-2)
+
+
+def _arms_log_factor(stack: Stack, evidence: Evidence, tick: TickArrays) -> Array:
+    """Return ln of the two-arm factors (..., Ta, K): the product over the strata, in each of which one coin was thrown."""
+    cell = stack.arms_cell
+    strata = tick.arms
+    if strata is None:
+        strata = two_arm.ArmsArrays(
+            tick.bad[..., None, :, :], tick.total[..., None, :, :], _mean_weight(tick)[..., None]
+        )
+    factors = two_arm.log_factor(
+        stack.ratios[..., None, :, :],
+        stack.null_ratio[..., None, :],
+        two_arm.ArmsArrays(strata.bad[..., cell, :], strata.total[..., cell, :], strata.weight[..., None]),
+        seen_bad=evidence.bad[..., None, cell, :],
+        seen_total=evidence.total[..., None, cell, :],
+    )
+    return np.asarray(factors.sum(axis=-3))
 
 
 def _mean_weight(tick: TickArrays) -> Array:
