@@ -1,9 +1,10 @@
 """The catalogue port: versions, their content and their aliases, whatever engine keeps them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from contracts.ids import VersionId, VersionRef
 from contracts.wire.capacity import ServingPlan
@@ -45,7 +46,7 @@ class VersionRecord:
 
     ``digest`` identifies its content; ``defaults`` is how it draws when a request doesn't say; ``faults`` is empty
     but for versions made for drills; ``aliases`` are those that point at it now. ``serving`` is what its profiles
-    found, by the kind of device (``cpu``, ``cuda``).
+    found, by the kind of device (``cpu``, ``cuda``). ``registered_by`` are the names of whoever registered it.
     """
 
     id: VersionId
@@ -60,11 +61,25 @@ class VersionRecord:
     lineage: Lineage = field(default_factory=Lineage)
     state: VersionState = VersionState.REGISTERED
     serving: dict[str, ServingPlan] = field(default_factory=dict, hash=False)
+    registered_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a job knows of the content that it made, by its ``digest``: report, numbers and its signed attestation."""
+
+    digest: str
+    report: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    attestation: str
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What is told about a directory when it becomes a version."""
+    """What is told about a directory when it becomes a version; the version and its proof are there at once.
+
+    ``registered_by`` are the names under which one person is known: of their token, and the one that they gave.
+    """
 
     directory: Path
     description: str = ""
@@ -72,6 +87,8 @@ class Registration:
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     faults: FaultDrill = field(default_factory=FaultDrill)
     lineage: Lineage = field(default_factory=Lineage)
+    proof: Proof | None = None
+    registered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class FakeCatalogue:
             parent=registration.parent,
             defaults=registration.defaults,
             faults=registration.faults,
+            registered_by=registration.registered_by,
         )
         self._records[version], self._directories[version] = record, registration.directory
         return record

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from contracts.ids import CHALLENGER, CHAMPION, PREVIOUS, VersionId, VersionRef, parse_name
@@ -18,6 +18,7 @@ from registry.catalogue import Registration, VersionPage, VersionRecord, Version
 from registry.journal import Journal
 from registry.mlflow_records import is_ours, make_tags, read_foreign, read_record
 from registry.mlflow_store import MlflowStore, local_path
+from registry.pending import Pending, PendingFolder
 from registry.profile.shelf import ProfileShelf
 from registry.provenance.signing import SignatureFolder
 from registry.recipes.shelf import RecipeShelf
@@ -56,27 +57,52 @@ class MlflowCatalogue:
         self.aliases = AliasDesk(self._store, self.journal)
         self.profiles = ProfileShelf(self._store)
         self.optimisations = RecipeShelf(self._store)
+        self._pending = PendingFolder(manifests.parent / "pending")
 
     def register(self, model: str, registration: Registration) -> VersionRecord:
         """Copy a directory into MLflow as the next version of ``model``; a failure leaves no version behind.
 
+        A proof is written before the version exists: no version is ever there without it.
+
         Raises:
             InvalidInput: when the directory holds what can't be a model's files.
+            IntegrityError: when they are not what the proof is about, or change while they are copied.
             NotPermitted: when it holds code, or formats that run code, and nobody waived that.
             Unavailable: when there is no room, or MLflow does not answer.
         """
         parse_name(model, "model")
         manifest = make_manifest(registration.directory)
+        if registration.proof is not None and registration.proof.digest != manifest.digest:
+            raise IntegrityError(
+                f"{registration.directory.name} is not what was proved: {manifest.digest}", hint="make it again"
+            )
         require_safe(registration.directory, manifest.digest, self.journal)
         with _told_plainly(model):
+            self.settle()
             self._manifests.keep(manifest)
             run = self._store.client.create_run(self._store.experiment(), run_name=f"register {model}")
-            self._copy(run, registration.directory, manifest)
-            version = self._create(model, run, registration, manifest)
-            self._store.client.set_terminated(run.info.run_id)
+            pending = Pending(run.info.run_id, model, manifest.digest, f"{run.info.artifact_uri}/{CONTENT}")
+            try:
+                with self._pending.hold(pending):
+                    self._copy(pending, registration, manifest)
+                    version = self._create(pending, registration, manifest)
+            except BaseException:
+                # What can't be taken away now, on a full disk say, stays on record for the next.
+                with suppress(Exception):
+                    self.settle()
+                raise
         return self.get(VersionRef(model, number=version.number))
 
-    def adopt(self, version: VersionId) -> VersionRecord:
+    def settle(self) -> None:
+        """End the registrations that were cut off: a version that exists is pinned, files without one are removed.
+
+        Raises:
+            Unavailable: when there is no room, or MLflow does not answer.
+        """
+        with _told_plainly("a registration that was cut off"):
+            self._pending.settle(self._end)
+
+    def adopt(self, version: VersionId, *, registered_by: tuple[str, ...] = ()) -> VersionRecord:
         """Make a version that somebody registered in MLflow ours, where it is, if it passes the same inspection.
 
         Raises:
@@ -92,7 +118,7 @@ class MlflowCatalogue:
             with _told_plainly(version.model):
                 self._manifests.keep(manifest)
                 self.journal.pin(version, manifest.digest, location)
-                self._store.tag(version, make_tags(Registration(directory), manifest))
+                self._store.tag(version, make_tags(Registration(directory, registered_by=registered_by), manifest))
         return self.get(VersionRef(version.model, number=version.number))
 
     def run_directory(self, run: str, path: str = "") -> Path:
@@ -166,6 +192,9 @@ class MlflowCatalogue:
         """
         record = self.get(VersionRef(version.model, number=version.number))
         pin = self.journal.find_pin(version)
+        if pin is None:
+            self.settle()
+            pin = self.journal.find_pin(version)
         if pin is not None and pin.digest != record.digest:
             raise IntegrityError(
                 f"the digest of {version} was changed in MLflow: {record.digest}, registered as {pin.digest}",
@@ -233,39 +262,43 @@ class MlflowCatalogue:
             raise IntegrityError(f"{location} lies outside the artefact folder", hint="register the version again")
         return self._store.bring(location)
 
-    def _copy(self, run: Any, directory: Path, manifest: Manifest) -> None:
-        """Copy the files, and see that the copy is what was hashed; a failure takes the copy away again."""
-        client = self._store.client
-        try:
-            client.log_artifacts(run.info.run_id, str(directory), CONTENT)
-            client.log_text(run.info.run_id, manifest.to_json(), MANIFEST_BESIDE)
-            copy = local_path(f"{run.info.artifact_uri}/{CONTENT}")
-            if copy is not None:
-                verify_manifest(copy, manifest)
-        except BaseException:
-            left = local_path(run.info.artifact_uri)
-            if left is not None and left.is_relative_to(self._store.artifacts.resolve()):
-                shutil.rmtree(left, ignore_errors=True)
-            with suppress(Exception):
-                client.set_terminated(run.info.run_id, status="FAILED")
-            raise
+    def _end(self, pending: Pending) -> None:
+        version = self._store.find_by_run(pending.model, pending.run)
+        if version is not None:
+            self.journal.pin(version, pending.digest, pending.location)
+            return
+        files = local_path(pending.location)
+        if files is not None and files.is_relative_to(self._store.artifacts.resolve()):
+            shutil.rmtree(files.parent, ignore_errors=True)
+        self._store.client.set_terminated(pending.run, status="FAILED")
 
-    def _create(self, model: str, run: Any, registration: Registration, manifest: Manifest) -> VersionId:
+    def _copy(self, pending: Pending, registration: Registration, manifest: Manifest) -> None:
+        """Copy the files, see that the copy is what was hashed, and put the proof beside them."""
+        client = self._store.client
+        client.log_artifacts(pending.run, str(registration.directory), CONTENT)
+        client.log_text(pending.run, manifest.to_json(), MANIFEST_BESIDE)
+        copy = local_path(pending.location)
+        if copy is not None:
+            verify_manifest(copy, manifest)
+        if registration.proof is not None:
+            self.optimisations.write(pending.run, registration.proof)
+        client.set_terminated(pending.run)
+
+    def _create(self, pending: Pending, registration: Registration, manifest: Manifest) -> VersionId:
         """Create the version with all its tags at once: this is the moment from which it exists."""
-        self._store.ensure_model(model)
-        location = f"{run.info.artifact_uri}/{CONTENT}"
+        self._store.ensure_model(pending.model)
         created = self._store.client.create_model_version(
-            name=model,
-            source=location,
-            run_id=run.info.run_id,
-            tags=make_tags(registration, manifest),
+            name=pending.model,
+            source=pending.location,
+            run_id=pending.run,
+            tags=make_tags(registration, manifest, pending.run),
             description=registration.description,
         )
-        version = VersionId(model, int(created.version))
+        version = VersionId(pending.model, int(created.version))
         try:
-            self.journal.pin(version, manifest.digest, location)
+            self.journal.pin(version, manifest.digest, pending.location)
         except BaseException:
-            self._store.client.delete_model_version(model, str(version.number))
+            self._store.client.delete_model_version(version.model, str(version.number))
             raise
         return version
 

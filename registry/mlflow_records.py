@@ -1,5 +1,6 @@
 """How a version's record is written into MLflow's tags, and read back."""
 
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +16,8 @@ from registry.catalogue import ForeignVersion, Lineage, Registration, VersionRec
 DIGEST_TAG = "roost.digest"
 STATE_TAG = "roost.state"
 SERVING_TAG = "roost.serving."
+PROOF_TAG = "roost.optimised"
+REGISTRAR_TAG = "roost.registered_by"
 VALIDATION_TAG = "validation_status"
 VALIDATION = {
     VersionState.REGISTERED: "pending",
@@ -28,8 +31,8 @@ VALIDATION = {
 """MLflow's own convention beside our state, for people who look there."""
 
 
-def make_tags(registration: Registration, manifest: Manifest) -> dict[str, str]:
-    """Return the tags of a new version; the digest comes last, for it makes a version ours."""
+def make_tags(registration: Registration, manifest: Manifest, run: str = "") -> dict[str, str]:
+    """Return the tags of a new version, whose proof lies in ``run``; the digest comes last, it makes a version ours."""
     tags = {
         "roost.size_bytes": str(manifest.size_bytes),
         "roost.defaults": registration.defaults.model_dump_json(),
@@ -40,6 +43,10 @@ def make_tags(registration: Registration, manifest: Manifest) -> dict[str, str]:
         tags["roost.parent"] = str(registration.parent)
     if registration.faults != FaultDrill():
         tags["roost.faults"] = registration.faults.model_dump_json()
+    if registration.registered_by:
+        tags[REGISTRAR_TAG] = json.dumps(registration.registered_by)
+    if registration.proof is not None:
+        tags[PROOF_TAG] = run
     for part in fields(Lineage):
         if text := getattr(registration.lineage, part.name):
             tags[f"roost.{part.name}"] = text
@@ -76,8 +83,9 @@ def read_record(version: Any) -> VersionRecord:
                 for key, text in tags.items()
                 if key.startswith(SERVING_TAG)
             },
+            registered_by=tuple(map(str, json.loads(tags.get(REGISTRAR_TAG, "[]")))),
         )
-    except (KeyError, ValueError, ValidationError, InvalidInput):
+    except (KeyError, TypeError, ValueError, ValidationError, InvalidInput):
         raise IntegrityError(
             f"the tags of {version.name}@{version.version} were edited and can't be read",
             hint="restore its roost.* tags in MLflow, or register the version again",

@@ -87,6 +87,11 @@ class MlflowStore:
             raise Unavailable("MLflow did not answer the search", hint="is the MLflow store there?") from None
         return list(found), found.token or None
 
+    def find_by_run(self, model: str, run: str) -> VersionId | None:
+        """Return the version of a model that was registered from a run, None when there is none."""
+        found = self.client.search_model_versions(f"run_id = '{run}'", max_results=10)
+        return next((VersionId(model, int(one.version)) for one in found if one.name == model), None)
+
     def alias_target(self, model: str, alias: str) -> VersionId | None:
         """Return where an alias points now, None for nowhere."""
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contracts.clock import Clock, SystemClock
 from contracts.errors import NotPermitted
+from contracts.manifest import make_manifest
 from contracts.rng import Rng, SystemRng
 from contracts.wire.artefact import ModelKind, read_plan
 from contracts.wire.worker import FaultDrill
@@ -20,7 +21,7 @@ from controlplane.optimise.staging import staging
 from controlplane.optimise.tables import LEAST_AGREEMENT, RowsSpec, compare_rows
 from controlplane.optimise.timing import TimingSpec, compare_times
 from controlplane.settings import Settings
-from registry.catalogue import Registration, VersionRecord
+from registry.catalogue import Proof, Registration, VersionRecord
 from registry.golden import (
     LARGEST_LOSS,
     LEAST_PSNR_DB,
@@ -67,8 +68,9 @@ def optimise(
     tell: Tell = lambda step: None,
     clock: Clock | None = None,
     rng: Rng | None = None,
+    registered_by: tuple[str, ...] = (),
 ) -> OptimiseReport:
-    """Make a version from another, prove it on golden prompts in fresh processes, and register it.
+    """Make a version from another, prove it on golden prompts in fresh processes, and register it with its attestation.
 
     Raises:
         InvalidInput: when the recipes don't fit the version, or it can't be loaded.
@@ -93,7 +95,8 @@ def optimise(
             prompts=plan.prompts,
         )
         made = make(spec, log=log, tell=tell)
-        evidence = _Proof(catalogue, record, plan, made, directory, log, tell).gather()
+        digest = make_manifest(made.directory).digest
+        evidence = _Trial(catalogue, record, plan, made, directory, log, tell).gather()
         report = OptimiseReport(
             parent=record.id,
             recipe=recipes,
@@ -102,18 +105,18 @@ def optimise(
             made=made,
             evidence=evidence,
             duration_s=time.monotonic() - begun_s,
+            digest=digest,
         )
         _require(report, plan)
         tell("registering")
-        registered = catalogue.register(record.id.model, _registration(record, report))
-    job = _job(rng.token(), record, report, plan, (started_s, clock.now_s()))
-    report = replace(report, version=registered.id, digest=registered.digest)
-    catalogue.optimisations.keep(registered, report.to_dict(), report.metrics(), attest(job, registered, key))
-    return report
+        job = _job(rng.token(), record, report, plan, (started_s, clock.now_s()))
+        proof = Proof(digest, report.to_dict(), report.metrics(), attest(job, record.id.model, digest, key))
+        registration = replace(_registration(record, report), proof=proof, registered_by=registered_by)
+        return replace(report, version=catalogue.register(record.id.model, registration).id)
 
 
 @dataclass(frozen=True)
-class _Proof:
+class _Trial:
     """Compares what was made with what it was made from."""
 
     catalogue: MlflowCatalogue

@@ -62,7 +62,7 @@ def profile_version(
         IntegrityError, NotPermitted: when the version's bytes are not what was registered.
         Unavailable: when the worker can't load the version or dies.
     """
-    clock, rng = clock or SystemClock(), rng or SystemRng()
+    clock, rng, key = clock or SystemClock(), rng or SystemRng(), job_key(settings.home / "keys")
     environment = find_environment(plan.device, threads=plan.threads)
     price = _price(plan, environment.device_name)
     started_s = clock.now_s()
@@ -80,7 +80,7 @@ def profile_version(
     profile = conclude(record, found, environment, price=price, measured_at_s=started_s, fitting=fitting)
     profile = profile.model_copy(update={"quality": quality})
     job = _describe(record, profile, plan, job_id=f"profile-{rng.token()}", ended_s=clock.now_s())
-    catalogue.profiles.keep(profile, attest(job, record, job_key(settings.home / "keys")))
+    catalogue.profiles.keep(profile, attest(job, record.id.model, record.digest, key))
     return profile
 
 

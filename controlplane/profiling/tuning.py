@@ -120,6 +120,7 @@ def register_best(
     settings: Settings,
     *,
     tell: Callable[[str], None],
+    registered_by: tuple[str, ...] = (),
 ) -> OptimiseReport | None:
     """Make the best candidate a version by its recipes, with their own proof; None when it is the version as it is.
 
@@ -145,6 +146,7 @@ def register_best(
         ),
         settings,
         tell=tell,
+        registered_by=registered_by,
     )
 
 

@@ -61,7 +61,7 @@ class ProfileShelf:
             ) from None
         run_id = str(run.info.run_id)
         device = profile.environment.device.partition(":")[0]
-        plan = ServingPlan(limits=profile.limits, capacity=profile.capacity)
+        plan = ServingPlan(limits=profile.limits, capacity=profile.capacity, cold_start_s=profile.loading.cold_s)
         # The profile's own tag comes last: without it there is no profile.
         self._store.tag(
             profile.version,

@@ -1,4 +1,7 @@
-"""Attestations: what made a version, from what, on what, as a signed in-toto provenance statement."""
+"""Attestations: what made some content, from what, on what, as a signed in-toto provenance statement.
+
+They are about content, by its digest: a version is attested before it has a number.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,29 +37,29 @@ class Job:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
-def attest(job: Job, made: VersionRecord, key: ec.EllipticCurvePrivateKey) -> str:
-    """Return the signed bundle (JSON) that says how a version was made.
+def attest(job: Job, model: str, digest: str, key: ec.EllipticCurvePrivateKey) -> str:
+    """Return the signed bundle (JSON) that says how content of a model, with this digest, was made or measured.
 
     Raises:
         InvalidInput: when an input has no digest, or the job ended before it began.
     """
-    for name, digest in job.inputs.items():
-        if not DIGEST.fullmatch(digest):
-            raise InvalidInput(f"inputs.{name}: {digest!r} is not a digest", hint="write sha256: and 64 hex digits")
+    for name, known in (job.inputs | {model: digest}).items():
+        if not DIGEST.fullmatch(known):
+            raise InvalidInput(f"inputs.{name}: {known!r} is not a digest", hint="write sha256: and 64 hex digits")
     if job.ended_s < job.started_s:
         raise InvalidInput("ended_s: the job ended before it began", hint="give both in seconds since 1970")
-    subject = (str(made.id), made.digest.removeprefix("sha256:"))
+    subject = (model, digest.removeprefix("sha256:"))
     return sign_statement(make_statement([subject], PREDICATE_TYPE, _predicate(job)), key)
 
 
 def verify_attestation(bundle: str, made: VersionRecord, keys: Sequence[ec.EllipticCurvePublicKey]) -> Job:
-    """Return the job that a signed attestation tells of, when it is about this version.
+    """Return the job that a signed attestation tells of, when it is about this version's content.
 
     Raises:
         IntegrityError: when none of ``keys`` signed it, or it is about something else.
     """
     statement, _ = open_statement(bundle, keys)
-    subject = [{"name": str(made.id), "digest": {"sha256": made.digest.removeprefix("sha256:")}}]
+    subject = [{"name": made.id.model, "digest": {"sha256": made.digest.removeprefix("sha256:")}}]
     if statement.get("predicateType") != PREDICATE_TYPE or statement.get("subject") != subject:
         raise IntegrityError(f"the attestation is not about {made.id}", hint="is it that of another version?")
     try:

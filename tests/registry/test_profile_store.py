@@ -50,7 +50,7 @@ def test_workers_are_started_as_the_profile_found(catalogue: MlflowCatalogue, mo
     spec = worker_spec(catalogue, record.id)
     assert (spec.limits, spec.capacity) == (profile.limits, profile.capacity)
     found = catalogue.get(VersionRef("served", number=1)).serving
-    assert found == {"cpu": ServingPlan(limits=profile.limits, capacity=profile.capacity)}
+    assert found == {"cpu": ServingPlan(limits=profile.limits, capacity=profile.capacity, cold_start_s=3.0)}
 
 
 def test_profiling_again_replaces_the_profile_and_keeps_the_run(
@@ -118,6 +118,6 @@ def test_the_job_is_attested_by_a_key_of_the_home(catalogue: MlflowCatalogue, mo
     key = job_key(tmp_path / "keys")
     assert job_key(tmp_path / "keys").private_numbers() == key.private_numbers()
     job = Job("profile-1", "profile", {"attested@1": record.digest}, "0.1", "a CPU", 1.0, 2.0)
-    catalogue.profiles.keep(profile_of(record), attest(job, record, key))
+    catalogue.profiles.keep(profile_of(record), attest(job, "attested", record.digest, key))
     bundle = catalogue.profiles.attestation(record.id)
     assert verify_attestation(bundle, record, [key.public_key()]) == job

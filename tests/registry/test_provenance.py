@@ -155,18 +155,20 @@ def test_where_signatures_are_required_only_signed_versions_are_handed_out(
 
 
 def test_an_attestation_tells_the_job_that_made_a_version() -> None:
-    bundle = attest(JOB, RECORD, KEY)
+    bundle = attest(JOB, RECORD.id.model, RECORD.digest, KEY)
     assert verify_attestation(bundle, RECORD, [KEY.public_key()]) == JOB
 
 
 def test_an_attestation_about_something_else_is_refused() -> None:
-    bundle = attest(JOB, RECORD, KEY)
+    bundle = attest(JOB, RECORD.id.model, RECORD.digest, KEY)
     with pytest.raises(IntegrityError, match="not about tags@4"):
         verify_attestation(bundle, replace(RECORD, digest=f"sha256:{'00' * 32}"), [KEY.public_key()])
     with pytest.raises(IntegrityError, match="none of the given keys"):
         verify_attestation(bundle, RECORD, [OTHER.public_key()])
     with pytest.raises(InvalidInput, match="inputs"):
-        attest(replace(JOB, inputs={"data": "digits.zip"}), RECORD, KEY)
+        attest(replace(JOB, inputs={"data": "digits.zip"}), "tags", RECORD.digest, KEY)
+    with pytest.raises(IntegrityError, match="not about tags@4"):
+        verify_attestation(attest(JOB, "other", RECORD.digest, KEY), RECORD, [KEY.public_key()])
 
 
 def test_a_card_tells_what_is_known_and_invents_nothing() -> None:
