@@ -1,16 +1,34 @@
-"""Paired evidence by betting: the decision core's tests, as a comparison asks for them."""
+"""Paired evidence by betting: the decision core's tests, as a comparison asks for them.
+
+Pairs of a version and its faster variant, or of a good version and a broken one, hardly vary: the largest bet is the
+right one. It gets half of the prior mass, which decides such pairs a third sooner than even shares and costs the others
+at most ln 2. Any prior fixed beforehand keeps the error rates.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
 
 from evaluation.side_by_side.ports import Claims
 from rollout.evidence import mixture
 from rollout.evidence.bounds import MeanBounds
 from rollout.evidence.counts import Side
-from rollout.evidence.mixture import EProcess
+from rollout.evidence.mixture import GRID, EProcess
 from rollout.evidence.scores import ScoresTest, scores_test
 
-INTERVAL_LEVEL = 0.05
+INTERVAL_LEVEL: Final = 0.05
+BOLD_SHARE: Final = 0.5
+
+
+@lru_cache(maxsize=256)
+def paired_test(bound: float, side: Side) -> ScoresTest:
+    """Return the test of a mean difference, mapped to [0, 1], against ``bound``."""
+    shares = np.full(GRID, (1 - BOLD_SHARE) / GRID)
+    shares[0] += BOLD_SHARE
+    return replace(scores_test(bound, side), log_prior=np.log(shares))
 
 
 @dataclass(slots=True)
@@ -25,7 +43,7 @@ class Bet:
     @classmethod
     def against(cls, bound: float, side: Side) -> "Bet":
         """Start at evidence one."""
-        test = scores_test(bound, side)
+        test = paired_test(bound, side)
         return cls(test, mixture.start(test.log_prior, late_onset=False))
 
     def take_in(self, score: float) -> None:

@@ -45,13 +45,15 @@ Handler = Callable[[Request], Awaitable[Response]]
 FindDesk = Callable[[], ReviewDesk | None]
 Frame = Callable[[str, str, Request], str]
 """Makes a whole page of its inside and of the path below which the review pages are, for one request."""
+Who = Callable[[Request], str]
+"""Returns the name of somebody who is logged in, "" where nobody is: then they name themselves."""
 
 
 class ReviewPage:
     """The handlers; the desk is asked in a thread, for it reads a database. Without a desk nothing is to be judged."""
 
-    def __init__(self, find_desk: FindDesk, frame: Frame) -> None:
-        self._find_desk, self._frame = find_desk, frame
+    def __init__(self, find_desk: FindDesk, frame: Frame, who: Who) -> None:
+        self._find_desk, self._frame, self._who = find_desk, frame, who
 
     def page(self, body: str, request: Request, status: int = 200) -> Response:
         """Return a whole page."""
@@ -59,7 +61,7 @@ class ReviewPage:
 
     async def show(self, request: Request) -> Response:
         """Show what the rater is to judge now, or ask who it is."""
-        rater = _rater(request)
+        rater = self._rater(request)
         desk = await run_in_threadpool(self._find_desk)
         if desk is None:
             return self.page(render_nothing(), request)
@@ -81,7 +83,7 @@ class ReviewPage:
 
     async def judge(self, request: Request) -> Response:
         """Take one answer, then show the next item."""
-        rater = _rater(request)
+        rater = self._rater(request)
         if rater is None:
             return RedirectResponse(f"{_base(request)}/", status_code=303)
         desk = await self._desk()
@@ -100,13 +102,17 @@ class ReviewPage:
 
     async def picture(self, request: Request) -> Response:
         """Return a picture of the item that is before the rater, and no other."""
-        rater = _rater(request)
+        rater = self._rater(request)
         side = request.path_params["side"]
         if rater is None or side not in {"left", "right"}:
             raise NotFound("there is no such picture", hint="go to the first page")
         desk = await self._desk()
         image = await run_in_threadpool(desk.picture, rater, request.path_params["item"], left=side == "left")
         return Response(image, media_type="image/png")
+
+    def _rater(self, request: Request) -> str | None:
+        """Return whose judgement this is: a login's own name, else the one that was given on the first page."""
+        return self._who(request) or _named(request)
 
     async def _desk(self) -> ReviewDesk:
         desk = await run_in_threadpool(self._find_desk)
@@ -124,9 +130,9 @@ def review_app(desk: ReviewDesk, *, hosts: list[str] | None = None) -> Starlette
     )
 
 
-def review_routes(find_desk: FindDesk, frame: Frame) -> list[Route]:
+def review_routes(find_desk: FindDesk, frame: Frame, who: Who = lambda request: "") -> list[Route]:
     """Return the routes, to be mounted at any path of an application that checks the hosts it answers to."""
-    page = ReviewPage(find_desk, frame)
+    page = ReviewPage(find_desk, frame, who)
     return [
         Route("/", _guarded(page, page.show)),
         Route("/enter", _guarded(page, page.enter), methods=["POST"]),
@@ -180,7 +186,7 @@ async def _form(request: Request) -> list[tuple[str, str]]:
         raise InvalidInput("the form can't be read", hint="send it from this page") from None
 
 
-def _rater(request: Request) -> str | None:
+def _named(request: Request) -> str | None:
     name = unquote(request.cookies.get(COOKIE, ""))
     try:
         return _checked_name(name) if name else None

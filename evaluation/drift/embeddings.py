@@ -102,11 +102,18 @@ def check_windows(
     """Judge each window; ``planned`` windows share ``alpha``. The reference (n, d) and each window (m, d) in one space.
 
     Raises:
-        InvalidInput: when the reference can't be used, or there are more windows than planned.
+        InvalidInput: when the reference can't be used, there are more windows than planned, or so many that no test
+            could ever confirm one.
     """
     if len(windows) > planned:
         raise InvalidInput(f"windows: {len(windows)} of them, {planned} were planned", hint="plan for more")
-    pca, level, rng = fit_pca(reference), alpha / planned, np.random.default_rng(seed)
+    level, rng = alpha / planned, np.random.default_rng(seed)
+    if level * (MOST_PERMUTATIONS + 1) < 1:
+        raise InvalidInput(
+            f"windows: each of {planned} is judged at {level:.1g}, which {MOST_PERMUTATIONS} permutations can't show",
+            hint="judge fewer and longer windows",
+        )
+    pca = fit_pca(reference)
     permutations = min(math.ceil(2 / level), MOST_PERMUTATIONS)
     usual = pca.project(_finite_rows(reference, "reference"))
     confirm = _Confirmation(usual, level, permutations, rng)

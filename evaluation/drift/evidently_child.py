@@ -1,7 +1,8 @@
 """Evidently in a process of its own: it takes seconds to import and reseeds numpy's global generator.
 
-Reads ``{"reference": {column: [...]}, "current": {...}, "html": path or null}`` from standard input and writes one JSON
-list of ``{"column", "method", "threshold", "score", "drifted"}``, by Evidently's own defaults.
+Reads ``{"reference": {column: [...]}, "current": {...}, "points": {name: [[...], [...]]}, "html": path or null}`` from
+standard input and writes one JSON list of ``{"column", "method", "threshold", "score", "drifted"}``, by Evidently's own
+defaults.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import json
 import sys
 import warnings
 from typing import Any
+
+MODEL_THRESHOLD = 0.55
 
 
 def compute(request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -35,7 +38,17 @@ def compute(request: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {"column": column, "method": method, "threshold": threshold, "score": score, "drifted": bool(drifted)}
         )
-    return rows
+    return rows + [judge_points(name, *sides) for name, sides in request["points"].items()]
+
+
+def judge_points(name: str, reference: list[list[float]], current: list[list[float]]) -> dict[str, Any]:
+    """Return Evidently's default figure of embeddings: how well a classifier tells the sides apart (AUC)."""
+    import pandas as pd
+    from evidently.legacy.metrics.data_drift.embedding_drift_methods import model
+
+    score, drifted, method = model(threshold=MODEL_THRESHOLD)(pd.DataFrame(current), pd.DataFrame(reference))
+    row = {"column": name, "method": method, "threshold": MODEL_THRESHOLD, "score": float(score)}
+    return row | {"drifted": bool(drifted)}
 
 
 def main() -> None:

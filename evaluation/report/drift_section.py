@@ -1,25 +1,60 @@
 """Drift of the week's scores and prompts: verdicts that decide, Evidently's figures beside them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.drift.features import fit_streams
+from evaluation.drift.prompt_embedding import TextEmbedder
 from evaluation.drift.records import Record
 from evaluation.drift.watch import Budget, Outcome, Verdict, Watch, expected_false_alarms
-from evaluation.report.document import Evidence, Section, Table
+from evaluation.report.document import Cell, Evidence, Section, Table
 from evaluation.report.extras import Extras
 from evaluation.report.facts import Facts, when
 from evaluation.report.figures import Figure
+from evaluation.report.prompt_drift import WINDOWS_A_MONTH, PromptWindow, prompt_windows
 from evaluation.report.source import ScoreRow
 
 LEAST_REFERENCE = 100
-WEEKS_A_MONTH = 4
 SHOWN_FIRST = (Outcome.DRIFTED, Outcome.STEADY, Outcome.NO_DATA)
+ALPHA = 0.01
+"""The probability of any false alarm in a month's reports; streams and prompts as a whole have half of it each."""
 
 
-def drift_verdicts(facts: Facts) -> list[Verdict]:
-    """Judge the week's outputs against those of the four weeks before, with one month's budget over all streams."""
+@dataclass(frozen=True, slots=True)
+class WeekDrift:
+    """What the week's drift comes to: streams of values one by one, and prompts as a whole."""
+
+    verdicts: Sequence[Verdict]
+    windows: Sequence[PromptWindow]
+
+    @property
+    def alarms(self) -> list[tuple[str, str, str]]:
+        """What drifted: the metric, the class of prompts, and why."""
+        streams = [(v.metric, v.prompt_class, v.sentence) for v in self.verdicts if v.outcome is Outcome.DRIFTED]
+        whole = [w for w in self.windows if w.outcome is Outcome.DRIFTED]
+        return streams + [(f"the prompts of {w.service}", w.prompt_class, "other prompts than usual") for w in whole]
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there was enough data for any verdict."""
+        return any(one.outcome is not Outcome.NO_DATA for one in (*self.verdicts, *self.windows))
+
+    @property
+    def expected_false_alarms(self) -> float:
+        """What may be raised without any drift, at most."""
+        known = [window for window in self.windows if window.outcome is not Outcome.NO_DATA]
+        return expected_false_alarms(self.verdicts) + sum(window.level for window in known)
+
+
+def judge_drift(facts: Facts, embedder: TextEmbedder) -> WeekDrift:
+    """Judge the week's outputs and prompts against those of the four weeks before, within one month's budget."""
+    return WeekDrift(drift_verdicts(facts, alpha=ALPHA / 2), prompt_windows(facts, embedder, alpha=ALPHA / 2))
+
+
+def drift_verdicts(facts: Facts, *, alpha: float) -> list[Verdict]:
+    """Judge the week's values against those of the four weeks before; all streams share a month's ``alpha``."""
     verdicts: list[Verdict] = []
     windows = []
     for service, version in sorted({(row.service, row.version) for row in facts.scores}):
@@ -31,7 +66,7 @@ def drift_verdicts(facts: Facts) -> list[Verdict]:
             why = f"{len(usual)} outputs were scored in the four weeks before, {LEAST_REFERENCE} are the least"
             verdicts.append(Verdict(f"scores of {version}", "all", Outcome.NO_DATA, why, len(live), len(usual)))
     values = sum(len(live) * len(fit_streams(usual).features) for live, usual in windows)
-    budget = Budget(values=max(WEEKS_A_MONTH * values, 1))
+    budget = Budget(max(WINDOWS_A_MONTH * values, 1), alpha)
     verdicts += [verdict for live, usual in windows for verdict in Watch(usual, budget).check(live)]
     return sorted(verdicts, key=lambda verdict: list(SHOWN_FIRST).index(verdict.outcome))
 
@@ -49,14 +84,13 @@ def _records(rows: Sequence[ScoreRow], service: str, version: str, digests: Mapp
     return sorted(found.values(), key=lambda record: record.at_s)
 
 
-def drift_section(facts: Facts, evidence: Evidence, verdicts: Sequence[Verdict], extras: Extras) -> Section:
+def drift_section(facts: Facts, evidence: Evidence, drift: WeekDrift, extras: Extras) -> Section:
     """Return the verdicts with the false alarms to be expected, and Evidently's figures beside them."""
-    alarms = [verdict for verdict in verdicts if verdict.outcome is Outcome.DRIFTED]
-    expected = expected_false_alarms(verdicts)
+    expected = drift.expected_false_alarms
     cited = evidence.cite(
         "drift",
         "scores and prompts of the week against those of the four weeks before, in the order of time",
-        [("streams", str(len(verdicts))), ("expected false alarms, at most", f"{expected:.4f}")],
+        [("streams", str(len(drift.verdicts))), ("expected false alarms, at most", f"{expected:.4f}")],
     )
     rows = [
         (
@@ -68,16 +102,15 @@ def drift_section(facts: Facts, evidence: Evidence, verdicts: Sequence[Verdict],
             when(verdict.since_s) if verdict.since_s is not None else "–",
             verdict.sentence,
         )
-        for verdict in verdicts
+        for verdict in drift.verdicts
     ]
+    tables = [Table("Verdicts", ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why"), rows,
+                    "nothing was scored"),
+              _prompts_table(drift.windows, evidence, extras.embedder)]  # fmt: skip
     beside = [
         (f.column, f.method, f"{f.score:.3g}", f"{f.threshold:g}", "drifted" if f.drifted else "–")
         for f in extras.evidently
     ]
-    seen, plural = sum(verdict.n for verdict in verdicts), "s" * (len(alarms) != 1)
-    sentence = f"{len(alarms)} alarm{plural}; at most {expected:.3f} false ones expected in {seen} values."
-    tables = [Table("Verdicts", ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why"), rows,
-                    "nothing was scored")]  # fmt: skip
     if beside or extras.evidently_problem:
         tables.append(
             Table(
@@ -88,9 +121,35 @@ def drift_section(facts: Facts, evidence: Evidence, verdicts: Sequence[Verdict],
             )
         )
     links = [("Evidently's report", extras.evidently_html)] if extras.evidently_html else []
-    if not any(verdict.outcome is not Outcome.NO_DATA for verdict in verdicts):
-        sentence = "Not enough data for a verdict." if verdicts else "Nothing was scored: no verdict."
-    return Section(7, "drift", "Drift", sentence, tables, links=links)
+    return Section(7, "drift", "Drift", _sentence(drift, expected), tables, links=links)
+
+
+def _sentence(drift: WeekDrift, expected: float) -> str:
+    if not drift.is_known:
+        return "Not enough data for a verdict." if drift.verdicts else "Nothing was scored: no verdict."
+    alarms, seen = len(drift.alarms), sum(verdict.n for verdict in drift.verdicts)
+    return f"{alarms} alarm{'s' * (alarms != 1)}; at most {expected:.3f} false ones expected in {seen} values."
+
+
+def _prompts_table(windows: Sequence[PromptWindow], evidence: Evidence, embedder: TextEmbedder) -> Table:
+    """Return prompts as a whole: T² asks, and a permutation test of the kernel distance decides what it finds."""
+    rows: list[Sequence[Cell]] = []
+    for window in windows:
+        found = window.finding
+        cited = evidence.cite(
+            f"prompts {window.service} {window.prompt_class}",
+            f"prompts of {window.service}, class {window.prompt_class}, against those of the same hours of the four "
+            f"weeks before, as {embedder.name}",
+            [("prompts", str(found.n)), ("before", str(window.n_reference)), ("level", f"{window.level:.2g}")],
+        )
+        figures = [
+            Figure(None if value is None or np.isnan(value) else value, found.n, evidence=cited, why=why)
+            for value, why in ((found.t_squared, ""), (found.p_screen, ""), (found.p_confirm, "not asked"))
+        ]
+        n = Figure(float(window.n_reference), window.n_reference, unit="count", evidence=cited)
+        rows.append((window.service, window.prompt_class, window.outcome.value, *figures, n, found.sentence))
+    columns = ("service", "class", "verdict", "T²", "p of T²", "p confirmed", "prompts before", "why")
+    return Table(f"Prompts as a whole, as {embedder.name}", columns, rows, "no prompt was scored")
 
 
 def _usual_mean(verdict: Verdict, cited: str) -> Figure:

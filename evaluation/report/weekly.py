@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from contracts.errors import InvalidInput
-from evaluation.drift.watch import Outcome, Verdict
 from evaluation.report.document import Cell, Evidence, Health, Report, Section, Table
-from evaluation.report.drift_section import drift_section, drift_verdicts
+from evaluation.report.drift_section import WeekDrift, drift_section, judge_drift
 from evaluation.report.extras import Extras
 from evaluation.report.facts import WEEK_HOURS, Facts, read_facts
 from evaluation.report.figures import Figure, count, rate
@@ -44,7 +43,7 @@ def make_report(source: WeekSource, week: Week, *, now_s: float, extras: Extras 
 def compose(facts: Facts, *, now_s: float, extras: Extras) -> Report:
     """Return the report on facts that were read before."""
     evidence = Evidence()
-    verdicts = drift_verdicts(facts)
+    drift = judge_drift(facts, extras.embedder)
     objectives, health = objectives_section(facts, evidence)
     body = [
         served_section(facts, evidence),
@@ -52,14 +51,14 @@ def compose(facts: Facts, *, now_s: float, extras: Extras) -> Report:
         rollouts_section(facts, evidence),
         quality_section(facts, evidence),
         safety_section(facts, evidence),
-        drift_section(facts, evidence, verdicts, extras),
+        drift_section(facts, evidence, drift, extras),
         human_section(extras.reviews, evidence),
         examples_section(facts, evidence),
         cost_section(facts, evidence, extras.usd_per_hour),
         incidents_section(facts, evidence),
         upcoming_section(facts),
     ]
-    actions = _actions(facts, health, verdicts, extras)
+    actions = _actions(facts, health, drift, extras)
     sections = [
         _coverage_section(facts, evidence, now_s),
         _verdict_section(facts, health, evidence),
@@ -129,7 +128,7 @@ def _verdict_section(facts: Facts, health: Mapping[tuple[str, str], Health], evi
 
 
 def _actions(
-    facts: Facts, health: Mapping[tuple[str, str], Health], verdicts: Sequence[Verdict], extras: Extras
+    facts: Facts, health: Mapping[tuple[str, str], Health], drift: WeekDrift, extras: Extras
 ) -> list[tuple[str, str]]:
     """Return what somebody should do, each with the finding that asks for it."""
     actions = [
@@ -137,9 +136,7 @@ def _actions(
         for (service, name), state in health.items()
         if state is Health.ACT
     ]
-    actions += [
-        (f"Look at {v.metric} on {v.prompt_class}", v.sentence) for v in verdicts if v.outcome is Outcome.DRIFTED
-    ]
+    actions += [(f"Look at {metric} on {prompt_class}", why) for metric, prompt_class, why in drift.alarms]
     for story in stories(facts):
         if story.phase in {"rolled-back", "failed"}:
             actions.append(
