@@ -41,6 +41,13 @@ class Answer:
         """Tell whether anything has."""
         return any(v.outcome is Outcome.DRIFTED for v in self.verdicts) or any(f.drifted for f in self.embeddings)
 
+    @property
+    def is_known(self) -> bool:
+        """Tell whether anything could be judged at all."""
+        return any(v.outcome is not Outcome.NO_DATA for v in self.verdicts) or any(
+            math.isfinite(f.t_squared) for f in self.embeddings
+        )
+
     def to_document(self) -> dict[str, object]:
         """Return the answer as JSON."""
         return {

@@ -16,6 +16,7 @@ HEAVY = "heavy"
 KINDS = JobKinds(
     [
         JobKind("checkpoint", "controlplane.jobs.checkpoint:run", queue="upkeep", is_trusted=True),
+        JobKind("tidy", "controlplane.jobs.tidy:run", queue="upkeep", is_trusted=True),
         JobKind("roll-up", "controlplane.jobs.roll_up:run", queue="upkeep"),
         JobKind(
             "weekly-report",
@@ -35,7 +36,8 @@ KINDS = JobKinds(
 
 
 def declare_schedules(schedules: Schedules) -> None:
-    """Sign a checkpoint and roll the history up every hour, and report each week on Monday morning."""
+    """Sign a checkpoint, tidy up and roll the history up every hour, and report each week on Monday morning."""
     schedules.declare("checkpoint", "hourly at :05", "checkpoint")
+    schedules.declare("tidy", "hourly at :35", "tidy")
     schedules.declare("roll-up", "hourly at :20", "roll-up")
     schedules.declare("weekly-report", "weekly on monday at 06:00", "weekly-report")

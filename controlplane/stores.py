@@ -11,6 +11,7 @@ from controlplane.settings import Settings
 from controlplane.store.audit import Audit
 from controlplane.store.cursors import Cursors
 from controlplane.store.database import Database
+from controlplane.store.fleet_wishes import FleetWishes
 from controlplane.store.freezes import Freezes
 from controlplane.store.kills import Kills
 from controlplane.store.lease import Leases
@@ -18,8 +19,10 @@ from controlplane.store.migrate import open_store
 from controlplane.store.outbox import Outbox
 from controlplane.store.rollouts import Rollouts
 from controlplane.store.services import Services
+from controlplane.store.silences import Silences
 from controlplane.store.sql_ledger import SqlLedger
 from controlplane.store.tokens import Tokens, load_token_key
+from controlplane.store.undos import Undos
 from controlplane.store.watches import Watches
 from controlplane.store.wishes import Wishes
 
@@ -33,9 +36,12 @@ class Stores:
     services: Services
     rollouts: Rollouts
     wishes: Wishes
+    fleet_wishes: FleetWishes
     cursors: Cursors
     kills: Kills
     freezes: Freezes
+    silences: Silences
+    undos: Undos
     watches: Watches
     ledger: SqlLedger
     audit: Audit
@@ -53,9 +59,12 @@ class Stores:
             services=Services(database),
             rollouts=Rollouts(database, leases),
             wishes=Wishes(database),
+            fleet_wishes=FleetWishes(database),
             cursors=Cursors(database),
             kills=Kills(database),
             freezes=Freezes(database),
+            silences=Silences(database),
+            undos=Undos(database),
             watches=Watches(database),
             ledger=SqlLedger(database, code_version=distribution_version("roost")),
             audit=Audit(database),

@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -14,10 +14,13 @@ from contracts.errors import Conflict, InvalidInput
 from contracts.events import Event
 from contracts.rng import Rng, SystemRng
 from contracts.wire.gateway import GatewaySpec
+from controlplane.guard.budgets import RecordedBudgets
+from controlplane.guard.freezing import Freezing
+from controlplane.guard.guard import make_guard
 from controlplane.hooks import Hooks, read_secret
 from controlplane.loop.book import GATEWAY
 from controlplane.loop.controller import Controller
-from controlplane.loop.ports import Guard
+from controlplane.loop.room import Means
 from controlplane.loop.world import World
 from controlplane.reviewing.desk import ReviewDesk
 from controlplane.reviewing.evidence import PreferenceEvidence
@@ -44,13 +47,15 @@ WORKER_GRACE_S = 10.0
 class System:
     """A running system: the ports that it acts through, its stores, who decides, and where clients knock.
 
-    The controller decides nothing before its first `step`, or its `run`.
+    The controller decides nothing before its first `step`, or its `run`. Its guard watches what serves, and enforces
+    kills and freezes; ``freezing`` tells who asks for a rollout why it may not begin.
     """
 
     settings: Settings
     world: World
     stores: Stores
     controller: Controller
+    freezing: Freezing
     gateway_url: str
 
 
@@ -64,7 +69,6 @@ def embedded_system(
     leave: Callable[[], bool] = lambda: False,
     scorers: Mapping[str, Scorer] | None = None,
     tell: Callable[[Event], None] = lambda event: None,
-    guard: Callable[[Stores], Guard] | None = None,
 ) -> Iterator[System]:
     """Start everything embedded: MLflow's store in this process, gateway and workers as processes on loopback.
 
@@ -92,21 +96,23 @@ def embedded_system(
         plane = stack.enter_context(
             joined_telemetry(settings.home, client, lambda name: stores.services.get(name).spec, clock, rng)
         )
-        world = World(clock, rng, catalogue, fleet, plane, MemoryBudget().limit_bytes)
+        world = World(clock, rng, catalogue, fleet, plane, Means(MemoryBudget().limit_bytes, os.cpu_count()))
         known = scorers if scorers is not None else InstalledScorers()
+        history = stack.enter_context(closing(History(settings.history_uri)))
+        freezing = Freezing(stores, clock, RecordedBudgets(history, clock))
         controller = Controller(
             world,
             stores,
             holder=f"{socket.gethostname()}-{os.getpid()}",
             scorers=known,
             tell=tell,
-            watchers=_open_watchers(stack, settings, clock, rng, known),
-            guard=guard(stores) if guard is not None else None,
+            watchers=_open_watchers(stack, settings, history, world, known),
+            guard=make_guard(stores, clock, freezing),
             reconcile_alias=catalogue.aliases.reconcile,
             speaks_for=plane.speaks_for,
         )
         stack.callback(controller.close)
-        yield System(settings, world, stores, controller, gateway.url)
+        yield System(settings, world, stores, controller, freezing, gateway.url)
 
 
 def _keep_gateway(
@@ -135,18 +141,16 @@ def _close_fleet(fleet: LocalFleet, settings: Settings, leave: Callable[[], bool
 
 
 def _open_watchers(
-    stack: ExitStack, settings: Settings, clock: Clock, rng: Rng, scorers: Mapping[str, Scorer]
+    stack: ExitStack, settings: Settings, history: History, world: World, scorers: Mapping[str, Scorer]
 ) -> ServiceWatchers:
-    """Open the history and the review queue, which every service's telemetry and flagged outputs go to."""
-    history, reviews = History(settings.history_uri), ReviewStore(settings.reviews_uri)
-    stack.callback(history.close)
-    stack.callback(reviews.close)
+    """Return what keeps every service's telemetry in the history, and its flagged outputs in the review queue."""
+    reviews = stack.enter_context(closing(ReviewStore(settings.reviews_uri)))
     hooks = None
     with suppress(InvalidInput):
-        hooks = Hooks(settings.hooks_uri, clock, read_secret(None))
+        hooks = Hooks(settings.hooks_uri, world.clock, read_secret(None))
         stack.callback(hooks.close)
-    desk = ReviewDesk(reviews, PreferenceEvidence(), clock, rng)
-    return ServiceWatchers(history, scorers, clock, reviews=desk, hooks=hooks)
+    desk = ReviewDesk(reviews, PreferenceEvidence(), world.clock, world.rng)
+    return ServiceWatchers(history, scorers, world.clock, reviews=desk, hooks=hooks)
 
 
 def _take_over_ledger(settings: Settings, stores: Stores) -> None:

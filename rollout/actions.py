@@ -42,12 +42,16 @@ class ReasonCode(StrEnum):
 
     STARTED = "rollout.started"
     WARMING = "warm.waiting"
+    HEADROOM_WAITING = "headroom.waiting"
+    HEADROOM_REDUCED = "headroom.reduced"
+    HEADROOM_SHARED = "headroom.shared"
     MIRRORING = "mirror.collecting"
     RAISED = "ramp.raised"
     LOWERED = "ramp.lowered"
     STEP_HOLD = "step.holding"
     STEP_PAUSE = "step.waiting-for-person"
     AWAITING_PROOF = "ramp.awaiting-proof"
+    CAPACITY = "ramp.capacity"
     NO_DATA = "hold.no-data"
     NO_DATA_ALARM = "alarm.no-data"
     SAMPLE_RATIO = "alarm.sample-ratio"
@@ -78,6 +82,8 @@ class ReasonCode(StrEnum):
 
 NOTIFYING = frozenset(
     {
+        ReasonCode.HEADROOM_REDUCED,
+        ReasonCode.HEADROOM_SHARED,
         ReasonCode.STEP_PAUSE,
         ReasonCode.PAUSED,
         ReasonCode.NO_DATA,

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from contracts.specs.rollout import OnTimeout, Strategy
 from contracts.units import format_duration, format_fraction
 from rollout.actions import ReasonCode
 from rollout.attribution import Attribution
-from rollout.observation import Observation
+from rollout.observation import Fit, Observation
 from rollout.phases import Phase
 from rollout.policy import Policy
 from rollout.ramp import adaptive_weight
@@ -80,17 +78,28 @@ def first_share(now: Situation) -> Move:
     """Return the move into the trial, with its first mirror share or weight."""
     mirror = now.policy.spec.mirror
     if now.state.phase in {Phase.PENDING, Phase.WARMING} and mirror is not None:
-        sentence = f"{now.state.challenger} is ready; {format_fraction(mirror.share)} of traffic is mirrored to it"
-        return Move(ReasonCode.MIRRORING, sentence, Phase.MIRRORING, 0.0, {"mirror_share": mirror.share})
+        share = min(mirror.share, now.observation.weight_cap)
+        sentence = f"{now.state.challenger} is ready; {format_fraction(share)} of traffic is mirrored to it"
+        return Move(ReasonCode.MIRRORING, sentence, Phase.MIRRORING, 0.0, {"mirror_share": share})
     weight = now.policy.spec.steps[0].weight if now.policy.spec.steps else _ramp_weight(now)
     sentence = f"{now.state.challenger} gets its first {format_fraction(weight)} of traffic"
     changes = {"mirror_share": 0.0, "step": 0, "step_since_s": now.at_s, "step_requests": 0}
     return Move(ReasonCode.RAISED, sentence, Phase.PROGRESSING, weight, changes)
 
 
+HEADROOM = {
+    Fit.WAITING: ReasonCode.HEADROOM_WAITING,
+    Fit.REDUCED: ReasonCode.HEADROOM_REDUCED,
+    Fit.SHARED: ReasonCode.HEADROOM_SHARED,
+}
+
+
 def _pending(now: Situation) -> Move:
     if now.observation.ready:
         return first_share(now)
+    headroom = now.observation.headroom
+    if headroom is not None and headroom.fit in HEADROOM:
+        return Move(HEADROOM[headroom.fit], headroom.sentence, Phase.WARMING)
     return Move(ReasonCode.WARMING, f"{now.state.challenger} is loading and warming up", Phase.WARMING)
 
 
@@ -123,6 +132,8 @@ def _adapt(now: Situation, waiting: list[str]) -> Move:
     if now.view.burning:
         weight = min(weight, before)
         return Move(ReasonCode.BURN, "the last minutes burn at twice the budget; the share is not raised", None, weight)
+    if weight == now.observation.weight_cap:
+        return _at_capacity(weight)
     names = ", ".join(waiting) or "a person"
     if weight > before:
         return Move(ReasonCode.RAISED, f"share raised to {format_fraction(weight)}; waiting for {names}", None, weight)
@@ -132,8 +143,16 @@ def _adapt(now: Situation, waiting: list[str]) -> Move:
     return Move(ReasonCode.AWAITING_PROOF, f"share stays at {format_fraction(weight)}; waiting for {names}")
 
 
+def _at_capacity(weight: float) -> Move:
+    sentence = f"share is {format_fraction(weight)}: the challenger's workers can't serve more of the present traffic"
+    return Move(ReasonCode.CAPACITY, sentence, None, weight)
+
+
 def _next_step(now: Situation) -> Move:
     state, steps = now.state, now.policy.spec.steps
+    cap = now.observation.weight_cap
+    if cap < steps[min(state.step, len(steps) - 1)].weight:
+        return _timeout(now) or _at_capacity(cap)
     if state.step >= len(steps):
         waiting = unproven(now)
         if not waiting:
@@ -240,6 +259,8 @@ def _promoting(now: Situation) -> Move:
         return doubt
     if not now.state.shifted and not seen.ready:
         return Move(ReasonCode.SHIFTING, f"{name} is proven, but its replicas are not ready for all traffic")
+    if not now.state.shifted and seen.weight_cap < FULL:
+        return Move(ReasonCode.CAPACITY, f"{name} is proven, but its workers can't serve all of the present traffic")
     if seen.weight_applied is None or seen.weight_applied < FULL or now.state.weight < FULL:
         return Move(ReasonCode.SHIFTING, f"all traffic goes to {name}", None, FULL)
     if not seen.alias_moved:
@@ -278,8 +299,8 @@ def _failed(now: Situation) -> Move:
 
 
 def _ramp_weight(now: Situation) -> float:
-    excess, rate = np.array(now.view.excess), np.array(now.observation.request_rate)
-    return float(adaptive_weight(now.policy.spec, excess, rate, np.array(now.state.weight)))
+    weight = adaptive_weight(now.policy.spec, now.view.excess, now.observation.request_rate, now.state.weight)
+    return min(weight, now.observation.weight_cap)
 
 
 def _safe_sentence(now: Situation) -> str:

@@ -73,5 +73,5 @@ def _log_sum(parts: Array) -> Array:
 def _burning(layout: Layout, evidence: Evidence) -> Flags:
     bad = evidence.recent_bad[..., layout.ramp_cells, CHALLENGER]
     total = evidence.recent_total[..., layout.ramp_cells, CHALLENGER]
-    over = bad > BURN_PAUSE * layout.ramp_bounds * np.maximum(total, 1.0)
+    over = bad > BURN_PAUSE * layout.ramp_bounds[..., : layout.ramp_cells.size] * np.maximum(total, 1.0)
     return np.asarray((over & (bad >= BURN_PAUSE_MIN_BAD)).any(axis=-1))

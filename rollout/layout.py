@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contracts.specs.slo import GateKind, ScoreSlo
+from contracts.specs.slo import GateKind, ScoreSlo, Slo
 from rollout.evidence import sample_ratio
 from rollout.evidence.counts import CountsTest, Side, counts_test
 from rollout.evidence.mixture import GRID, ONSET_AT_START, Array
@@ -43,10 +43,10 @@ class Readings:
 class Layout:
     """A policy's e-processes (``stack``), its gates' readings of them, and their thresholds, all (G,).
 
-    ``cell`` is the gate's overall cell (-1 for scores) and ``stream`` its live stream (-1 for counts); ``ramp_cells``
-    and ``ramp_bounds`` are the cells whose upper bound, at level ``ramp_level`` each, limits the ramp. ``relative``
-    gates compare rates; ``blocking`` ones may roll back, ``informing`` ones are only shown. Layouts of one ``shape``
-    can be joined.
+    ``cell`` is the gate's overall cell (-1 for scores) and ``stream`` its live stream (-1 for counts). The ramp is
+    limited by what upper bounds, at level ``ramp_level`` each, have over ``ramp_bounds``: those of the bad rates of
+    ``ramp_cells``, then those of what the mean scores of ``ramp_streams`` lack of one. ``relative`` gates compare
+    rates; ``blocking`` ones may roll back, ``informing`` ones are only shown. Layouts of one ``shape`` can be joined.
     """
 
     stack: Stack
@@ -57,6 +57,7 @@ class Layout:
     stream: Index
     ramp_cells: Index
     ramp_bounds: Array
+    ramp_streams: Index
     ramp_level: Array
     relative: Flags
     blocking: Flags
@@ -102,9 +103,12 @@ def layout_of(policy: Policy) -> Layout:
         else:
             _add_score(rows, gate, policy)
     burn = [gate for gate in policy.gates if gate.family is GateFamily.BURN]
+    scored = [gate for gate in policy.gates if gate.family is GateFamily.SCORE and _is_budgeted(policy.slos[gate.sli])]
     stack, readings = _stack(rows, policy), _readings(rows, policy.gates)
+    ramp_streams = np.array([_stream(policy, gate) + LIVE for gate in scored], dtype=np.intp)
     indices = (
         np.array([stack.cells, stack.streams, len(policy.gates)]),
+        ramp_streams,
         *(stack.count_cell, stack.count_arm, stack.arms_cell, stack.bet_stream),
         *(readings.harm, readings.safe, readings.champion, readings.blame),
     )
@@ -116,8 +120,9 @@ def layout_of(policy: Policy) -> Layout:
         cell=np.array([_cell(policy, gate) for gate in policy.gates], dtype=np.intp),
         stream=np.array([_stream(policy, gate) for gate in policy.gates], dtype=np.intp),
         ramp_cells=np.array([_cell(policy, gate) for gate in burn], dtype=np.intp),
-        ramp_bounds=np.array([gate.tolerable for gate in burn]),
-        ramp_level=np.array(policy.spec.gamma / max(len(burn), 1)),
+        ramp_bounds=np.array([*(gate.tolerable for gate in burn), *(1.0 - gate.tolerable for gate in scored)]),
+        ramp_streams=ramp_streams,
+        ramp_level=np.array(policy.spec.gamma / max(len(burn) + len(scored), 1)),
         relative=np.array([gate.family is GateFamily.RELATIVE for gate in policy.gates]),
         blocking=np.array([gate.kind is GateKind.GATE for gate in policy.gates]),
         informing=np.array([gate.kind is GateKind.INFO for gate in policy.gates]),
@@ -137,6 +142,10 @@ def join_layouts(layouts: Sequence[Layout]) -> Layout:
     changes = {name: np.stack([getattr(one, name) for one in layouts]) for name in own}
     level = np.stack([one.ramp_level for one in layouts])[:, None]
     return replace(first, stack=stack, ramp_level=level, **changes)
+
+
+def _is_budgeted(slo: Slo) -> bool:
+    return isinstance(slo, ScoreSlo) and slo.in_harm_budget
 
 
 def _cells(policy: Policy, sli: str) -> range:

@@ -24,6 +24,8 @@ __all__ = ["Decision", "conclude", "decide", "start"]
 
 NEEDS_NO_REPLICA = ENDED | RETREATING | {Phase.BAKING}
 CAN_NOT_FAIL = ENDED | RETREATING | {Phase.FAILED}
+CAPPED = frozenset({Phase.PROGRESSING, Phase.PAUSED})
+"""Phases in which the share is bounded by what the challenger's workers can serve; all traffic is another question."""
 LOST = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
 TRIAL = frozenset({Phase.MIRRORING, Phase.PROGRESSING})
 CHALLENGER_IS_CHAMPION = frozenset({Phase.PROMOTING, Phase.BAKING, Phase.PROMOTED, Phase.FAILED})
@@ -157,8 +159,10 @@ def _apply(now: Situation, move: Move, intake: Intake) -> State:
     }
     if move.phase is not None and move.phase is not state.phase:
         changes |= {"phase": move.phase, "phase_since_s": now.at_s}
-    if move.weight is not None:
-        changes["weight"] = move.weight
+    weight = state.weight if move.weight is None else move.weight
+    if changes.get("phase", state.phase) in CAPPED:
+        weight = min(weight, now.observation.weight_cap)
+    changes["weight"] = weight
     if move.code is not state.reason:
         changes |= {"reason": move.code, "reason_since_s": now.at_s}
     return replace(state, **changes)

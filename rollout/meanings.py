@@ -13,6 +13,12 @@ DECISIONS: dict[ReasonCode, str] = {
     ReasonCode.STARTED: "A rollout was asked for and begins. Nothing to do.",
     ReasonCode.WARMING: "The challenger's workers load, or draw their warm-up prompts; no user is sent there. If it "
     "stays so, read the worker's log.",
+    ReasonCode.HEADROOM_WAITING: "Both versions do not fit on the fleet yet; the sentence names what has to end "
+    "first. It goes on by itself then.",
+    ReasonCode.HEADROOM_REDUCED: "Both versions fit only with fewer workers, and those that are left are known to "
+    "carry the present traffic alone. The others come back when the rollout ends. Nothing to do.",
+    ReasonCode.HEADROOM_SHARED: "Both versions fit only while the challenger draws smaller batches. It gets its "
+    "full size once it owns production. Nothing to do.",
     ReasonCode.MIRRORING: "The challenger gets copies of traffic and no user sees its answers, until as many pairs as "
     "the policy asks for were compared. Wait; a larger `mirror.share` makes the next rollout quicker.",
     ReasonCode.RAISED: "The challenger's share grew: the first share, the next step, or as much as the harm budget "
@@ -21,6 +27,8 @@ DECISIONS: dict[ReasonCode, str] = {
     "than before. Harm is not proven; nothing to do.",
     ReasonCode.STEP_HOLD: "A step lasts until its time and its requests are reached. Wait, or promote the step.",
     ReasonCode.STEP_PAUSE: "The policy wants a person at this step. Look at the checks, then resume or abort.",
+    ReasonCode.CAPACITY: "The challenger runs with fewer workers or smaller batches, and they can't serve more of the "
+    "present traffic. It goes on when traffic falls, or memory is there and the rollout is started anew.",
     ReasonCode.AWAITING_PROOF: "The share is at its present limit and the gates named are not proven safe yet. Wait: "
     "`roost rollout plan` tells how long that takes at your traffic.",
     ReasonCode.NO_DATA: "A gate's data are missing, late or contradict themselves, so the share is held; no data is "
@@ -81,6 +89,7 @@ EVENTS: dict[str, str] = {
     "watch.harm-proven": "A version that owns production is proven harmful. While the one before is warm it comes "
     "back by itself (`watch.on_harm`); else roll out a mended version, or kill it.",
     "version.killed": "Somebody stopped a version in a service. It gets no traffic until that is lifted.",
+    "version.readmitted": "Content that was rolled back may be tried again: somebody said so, and why.",
     "version.revived": "A stopped version may be served again.",
     "service.frozen": "Nothing is rolled out to the service; a rollout that went on is paused.",
     "service.thawed": "A freeze was lifted. Rollouts that it paused wait for somebody to resume them.",
@@ -88,6 +97,7 @@ EVENTS: dict[str, str] = {
     "ended; if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
     "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
     "as the spec's `aliases` says; ask who did it and why.",
+    "service.undone": "Somebody goes back to the version that was champion before: it takes over as soon as it is ready.",
     "service.crowned": "A version took production over without a rollout: the one before was killed, or the alias was "
     "moved and adopted. The sentence says which; see whether it is right.",
     "monitor.alarm": "A monitor's metric fell below its bound, or left what it was in the four weeks before. If it is "

@@ -83,21 +83,24 @@ class Verdict:
 
     def to_document(self) -> dict[str, str | int | float | None]:
         """Return the verdict for JSON; NaN becomes null, infinity the largest float."""
-        row: dict[str, str | int | float | None] = {
-            "gate": self.gate,
-            "sli": self.sli,
-            "family": self.family.value,
-            "kind": self.kind.value,
+        asked = self.asked
+        return {
+            "gate": asked.name,
+            "sli": asked.sli,
+            "family": asked.family.value,
+            "kind": asked.kind.value,
             "outcome": self.outcome.value,
             "subject": self.subject,
             "n": self.n,
             "part": self.part,
             "sentence": self.sentence,
+            "value": _number(self.value),
+            "limit": _number(self.limit),
+            "evidence": _number(self.evidence),
+            "needed": _number(self.needed),
+            "safe_evidence": _number(self.safe_evidence),
+            "safe_needed": _number(self.safe_needed),
         }
-        for name in ("value", "limit", "evidence", "needed", "safe_evidence", "safe_needed"):
-            number = getattr(self, name)
-            row[name] = None if math.isnan(number) else min(number, sys.float_info.max)
-        return row
 
     def _finding(self) -> str:
         where = f" in {self.part}" if self.part and self.outcome is Outcome.HARM else ""
@@ -127,6 +130,10 @@ class Verdict:
         if self.outcome is Outcome.INCONCLUSIVE and not math.isnan(self.safe_evidence):
             return f"{text}; of safety {shorten(self.safe_evidence)}, needed {shorten(self.safe_needed)}"
         return text
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else min(value, sys.float_info.max)
 
 
 def shorten(number: float) -> str:

@@ -161,6 +161,27 @@ class Requirements(Frozen):
     prompts: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
 
 
+class Workers(Frozen):
+    """How many workers each version of a service gets, and what a rollout may do when both versions don't fit.
+
+    While memory is short a rollout runs with fewer workers, but never with fewer than carry the busiest traffic of
+    late: by their profile, loaded to ``busy`` of what it measured. Where no profile tells, ``at_least`` is taken as
+    your word for that number; without it no worker is taken away. ``share`` lets the challenger draw smaller batches
+    in what memory is left, as its profile says.
+    """
+
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    at_least: Annotated[int, Field(ge=1, le=64)] | None = None
+    busy: Annotated[Fraction, Field(gt=0, le=1)] = 0.7
+    share: bool = False
+
+    @model_validator(mode="after")
+    def _at_least_some_of_them(self) -> "Workers":
+        if self.at_least is not None and self.at_least > self.replicas:
+            raise ValueError("at_least must not be larger than replicas")
+        return self
+
+
 class AliasPolicy(StrEnum):
     """What happens when somebody else moves the ``champion`` alias in MLflow: taken back, followed, or only told."""
 
@@ -186,6 +207,7 @@ class ServiceSpec(Frozen):
     force: ForcedVersions | None = None
     monitors: dict[Name, MonitorSpec] = Field(default_factory=dict)
     aliases: AliasPolicy = AliasPolicy.REVERT
+    workers: Workers = Workers()
     rollout: RolloutSpec = RolloutSpec()
     approval: Approval = Approval()
     require: Requirements | None = None

@@ -64,13 +64,15 @@ class ScoreSlo(Objective):
 
     ``margin`` below the objective is tolerated (a version there is never rolled back, but with probability α);
     ``unacceptable_margin`` below it is never promoted (but with probability β). ``sample`` is the share of live
-    outputs that is scored.
+    outputs that is scored. ``in_harm_budget``: the ramp counts an answer that scores s as 1 - s of a bad one, and
+    every answer as bad until scores say otherwise.
     """
 
     scorer: Name
     sample: Annotated[Fraction, Field(gt=0)] = 0.05
     margin: Fraction = 0.02
     unacceptable_margin: Fraction = 0.06
+    in_harm_budget: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> "ScoreSlo":

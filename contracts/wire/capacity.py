@@ -74,7 +74,12 @@ class WorkerLimits(Frozen):
 
 
 class ServingPlan(Frozen):
-    """How a worker of a version is to be started on one kind of device, as its profile found."""
+    """How a worker of a version is to be started on one kind of device, as its profile found.
+
+    ``cold_start_s`` is how long it took from the start of a worker, its files out of the page cache, until it could
+    serve.
+    """
 
     limits: WorkerLimits = WorkerLimits()
     capacity: CapacityModel | None = None
+    cold_start_s: Annotated[float, Field(ge=0)] | None = None

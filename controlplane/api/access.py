@@ -2,14 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from contracts.errors import InvalidInput, SpecError
 from contracts.model import Frozen
-from contracts.specs.loading import describe_problems, parse_yaml
-from contracts.units import WRITTEN_BY_HAND, ByteSize, Duration
+from contracts.units import ByteSize, Duration
+from controlplane.api.places import EACH, TOGETHER
+from controlplane.settings_files import read_settings
 from controlplane.store.tokens import Role
 
 FILE = "access.yaml"
@@ -48,8 +48,11 @@ class OidcSpec(Frozen):
 class AccessSpec(Frozen):
     """Access to the API.
 
-    ``hosts`` are names that it answers to beside the loopback's, ``session`` how long a browser stays logged in,
-    ``requests_per_second`` and ``burst`` what one actor, or one address, may ask; ``max_body`` the largest request.
+    ``hosts`` are names that it answers to beside the loopback's; where there are any, ``anonymous`` is ``none`` unless
+    written: behind a proxy that says nothing of whom it speaks for, everybody seems to ask from this very machine.
+    ``session`` is how long a browser stays logged in, ``requests_per_second`` and ``burst`` what one actor, or one
+    address, may ask, and ``streams_per_actor`` how many streams they may have open, of ``streams`` in all;
+    ``max_body`` is the largest request.
     """
 
     anonymous: Anonymous = Anonymous.VIEWER
@@ -57,8 +60,17 @@ class AccessSpec(Frozen):
     session: Annotated[Duration, Field(gt=0, le=7 * 86400)] = 12 * 3600.0
     requests_per_second: Annotated[float, Field(gt=0)] = 50.0
     burst: Annotated[int, Field(ge=1)] = 200
+    streams_per_actor: Annotated[int, Field(ge=1)] = EACH
+    streams: Annotated[int, Field(ge=1)] = TOGETHER
     max_body: Annotated[ByteSize, Field(ge=1024, le=64 << 20)] = 2 << 20
     oidc: OidcSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trust_nobody_unknown_behind_a_proxy(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("hosts") and "anonymous" not in given:
+            return {**given, "anonymous": Anonymous.NONE}
+        return given
 
 
 def load_access(home: Path) -> AccessSpec:
@@ -67,14 +79,4 @@ def load_access(home: Path) -> AccessSpec:
     Raises:
         InvalidInput: when it can't be read; `SpecError` with every mistake in it.
     """
-    file = home / FILE
-    if not file.exists():
-        return AccessSpec()
-    try:
-        document = parse_yaml(file.read_text(encoding="utf-8"), FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} can't be read: {error}", hint="let this user read it") from None
-    try:
-        return AccessSpec.model_validate(document, context={WRITTEN_BY_HAND: True})
-    except ValidationError as error:
-        raise SpecError(FILE, describe_problems(error, AccessSpec, document)) from None
+    return read_settings(home / FILE, AccessSpec) or AccessSpec()

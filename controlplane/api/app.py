@@ -11,6 +11,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from controlplane.api.context import ApiContext
 from controlplane.api.endpoints import (
     access,
+    fleet,
     guard,
     jobs,
     quality,
@@ -19,18 +20,34 @@ from controlplane.api.endpoints import (
     rollouts,
     services,
     serving,
+    silences,
     stream,
     versions,
 )
+from controlplane.api.flaws import Flaw
 from controlplane.api.principal import role_of
-from controlplane.api.problems import RESPONSES, Flaw, PlainProblems, ProblemDocument, add_problems
+from controlplane.api.problems import RESPONSES, PlainProblems, ProblemDocument, add_problems
 from controlplane.api.route import PUBLIC
 from controlplane.api.sessions import COOKIE
 from controlplane.web.protection import LOOPBACK, Protection
 
 PREFIX = "/api/v1"
 ROLE_KEY = "x-roost-role"
-ROUTERS = (services, rollouts, guard, records, jobs, versions, serving, quality, rehearsals, access, stream)
+ROUTERS = (
+    services,
+    rollouts,
+    guard,
+    silences,
+    records,
+    jobs,
+    versions,
+    serving,
+    fleet,
+    quality,
+    rehearsals,
+    access,
+    stream,
+)
 ROUTES = [route for module in ROUTERS for route in module.router.routes if isinstance(route, APIRoute)]
 ABOUT = "Everything that people and programs ask of Roost's control plane. Times are seconds since 1970 in UTC."
 

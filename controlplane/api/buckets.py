@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 
 from contracts.clock import Clock
-from controlplane.api.problems import TooManyRequests
+from controlplane.statuses import TooManyRequests
 
 MOST_KEYS = 10_000
 

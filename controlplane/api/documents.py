@@ -141,13 +141,17 @@ class WishDocument(BaseModel):
 
 
 class StartPreview(BaseModel):
-    """What a rollout would begin with, were it started now."""
+    """What a rollout would begin with, were it started now.
+
+    ``headroom`` tells whether the workers of both versions fit, and what is done when not; "" where nobody knows.
+    """
 
     service: str
     service_revision: int
     champion: str
     challenger: str
     digest: str
+    headroom: str
 
 
 class Decided(BaseModel):
@@ -187,12 +191,18 @@ class RolloutRow(BaseModel):
 
 
 class RolloutDocument(RolloutRow):
-    """A rollout as it stands, with what may be asked of it now and what was asked of it before."""
+    """A rollout as it stands, with what may be asked of it now and what was asked of it before.
 
+    ``problem`` is why nobody can go on with it; it can be aborted then, and nothing else. ``headroom`` is what was
+    planned for the workers of both versions; "" before the leader has taken it up.
+    """
+
+    problem: str
     mirror_share: float
     step: int
     phase_since_s: float
     muted: list[str]
+    headroom: str
     actions: list[OfferDocument]
     wishes: list[WishDocument]
 

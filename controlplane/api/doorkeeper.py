@@ -42,7 +42,7 @@ class Doorkeeper:
         except Unauthenticated:
             self._asked.take(address_of(request))
             raise
-        self._asked.take(principal.actor if principal.via != ANONYMOUS else address_of(request))
+        self._asked.take(counted_as(request, principal))
         return principal
 
     def admit_stranger(self, request: Request) -> None:
@@ -90,6 +90,11 @@ def refuse_foreign_site(request: Request) -> None:
         foreign = COOKIE in request.cookies
     if foreign:
         raise NotPermitted("a page of another site may not change anything here", hint="use our own pages, or a token")
+
+
+def counted_as(request: Request, principal: Principal) -> str:
+    """Return whose share of what may be asked a request takes: its actor's, or its address's if nobody knows them."""
+    return principal.actor if principal.via != ANONYMOUS else address_of(request)
 
 
 def is_here(request: Request) -> bool:

@@ -14,55 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.errors import (
-    Conflict,
-    IntegrityError,
-    InvalidInput,
-    NotFound,
-    NotPermitted,
-    RoostError,
-    SpecError,
-    Unauthenticated,
-    Unavailable,
-)
+from contracts.errors import InvalidInput, NotFound, RoostError
+from controlplane.api.flaws import Flaw, describe_flaws, sum_up
+from controlplane.statuses import TooManyRequests, status_of
 
 REFUSED_EARLY = frozenset({413, 421})
 MEDIA_TYPE = "application/problem+json"
-
-
-class TooManyRequests(Unavailable):
-    """More was asked than one actor may ask; ``wait_s`` is when to try again."""
-
-    def __init__(self, message: str, wait_s: float) -> None:
-        super().__init__(message, hint=f"try again in {max(1, round(wait_s))} s")
-        self.wait_s = wait_s
-
-
-class Outdated(Conflict):
-    """What the caller has seen is not what is there any more (``If-Match``)."""
-
-
-STATUSES: tuple[tuple[type[RoostError], int], ...] = (
-    (TooManyRequests, 429),
-    (Outdated, 412),
-    (SpecError, 400),
-    (InvalidInput, 400),
-    (Unauthenticated, 401),
-    (NotPermitted, 403),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Unavailable, 503),
-    (IntegrityError, 500),
-)
-
-
-class Flaw(BaseModel):
-    """One mistake in what was sent."""
-
-    path: str
-    value: str
-    message: str
-    remedy: str
 
 
 class ProblemDocument(BaseModel):
@@ -98,7 +55,8 @@ def add_problems(app: FastAPI, routes: Sequence[APIRoute]) -> None:
 
     @app.exception_handler(RequestValidationError)
     def tell_flaws(request: Request, error: Exception) -> Response:
-        return _answer_flaws(error.errors() if isinstance(error, RequestValidationError) else [])
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        return _answer_flaws(describe_flaws(found, request.headers.get("content-type", "")))
 
     @app.exception_handler(HTTPException)
     def tell_plain(request: Request, error: Exception) -> Response:
@@ -138,7 +96,7 @@ class PlainProblems:
 
 def answer_problem(error: RoostError) -> Response:
     """Return an error as a response."""
-    status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+    status = status_of(error)
     headers = {}
     if isinstance(error, TooManyRequests):
         headers["retry-after"] = str(max(1, round(error.wait_s)))
@@ -157,19 +115,10 @@ def _answer(status: int, told: Mapping[str, Any], headers: Mapping[str, str] | N
     return JSONResponse(body, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def _answer_flaws(errors: Any) -> Response:
-    flaws = [
-        {
-            "path": ".".join(str(step) for step in error["loc"]),
-            "value": repr(error.get("input"))[:100],
-            "message": error["msg"],
-            "remedy": "",
-        }
-        for error in errors
-    ]
-    first = f"{flaws[0]['path']}: {flaws[0]['message']}" if flaws else "the request is not what the API takes"
-    told = InvalidInput(first, hint="the API's description is at openapi.json").to_dict()
-    return _answer(422, {**told, "problems": flaws})
+def _answer_flaws(flaws: Sequence[Flaw]) -> Response:
+    message, hint = sum_up(flaws)
+    told = InvalidInput(message, hint=hint).to_dict()
+    return _answer(422, {**told, "problems": [flaw.model_dump() for flaw in flaws]})
 
 
 def _methods(request: Request, routes: Sequence[APIRoute]) -> str:

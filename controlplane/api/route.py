@@ -13,7 +13,8 @@ from starlette.responses import StreamingResponse
 
 from contracts.errors import InvalidInput
 from controlplane.api.context import ApiContext, context_of
-from controlplane.api.doorkeeper import SAFE
+from controlplane.api.doorkeeper import SAFE, counted_as
+from controlplane.api.places import Seated
 from controlplane.store.replies import Reply
 
 PUBLIC = frozenset({"/health", "/session"})
@@ -45,7 +46,10 @@ class GuardedRoute(APIRoute):
                 return await answer(request)
             request.state.principal = await run_in_threadpool(context.doorkeeper.admit, request)
             if request.method in SAFE:
-                return _with_tag(request, await answer(request))
+                response = await answer(request)
+                if isinstance(response, StreamingResponse):
+                    return Seated(response, context.places, counted_as(request, request.state.principal))
+                return _with_tag(request, response)
             key = request.headers.get("idempotency-key")
             return await answer(request) if key is None else await _answer_once(context, request, key, answer)
 
@@ -75,7 +79,7 @@ async def _answer_once(context: ApiContext, request: Request, key: str, answer: 
 
 def _with_tag(request: Request, response: Response) -> Response:
     """Give an answer its tag, and answer 304 to somebody who has it already."""
-    if isinstance(response, StreamingResponse) or response.status_code != 200:
+    if response.status_code != 200:
         return response
     tag = response.headers.get("etag") or tag_of(bytes(response.body))
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]

@@ -2,10 +2,10 @@
 
 import hmac
 import secrets
-import threading
 
 from contracts.clock import Clock
 from contracts.errors import NotFound, Unauthenticated
+from controlplane.store.logins import EndedLogins
 from controlplane.store.tokens import Token, Tokens
 
 COOKIE = "roost_session"
@@ -14,11 +14,9 @@ COOKIE = "roost_session"
 class Sessions:
     """Makes and reads cookies ``TOKEN.END.NONCE.SIGNATURE``; they hold no secret but their own signature."""
 
-    def __init__(self, tokens: Tokens, key: bytes, clock: Clock, *, length_s: float) -> None:
-        self._tokens, self._clock, self._length_s = tokens, clock, length_s
+    def __init__(self, tokens: Tokens, ended: EndedLogins, key: bytes, clock: Clock, *, length_s: float) -> None:
+        self._tokens, self._ended, self._clock, self._length_s = tokens, ended, clock, length_s
         self._key = hmac.digest(key, b"roost session", "sha256")
-        self._ended: dict[str, float] = {}
-        self._lock = threading.Lock()
 
     @property
     def length_s(self) -> float:
@@ -49,19 +47,16 @@ class Sessions:
         except NotFound:
             raise Unauthenticated("the session's token is gone", hint="log in again") from None
         expired = token.expires_s is not None and token.expires_s <= now_s
-        if float(end) <= now_s or nonce in self._ended or expired or token.revoked_s is not None:
+        if float(end) <= now_s or expired or token.revoked_s is not None or self._ended.is_ended(nonce):
             raise Unauthenticated("the session is over", hint="log in again")
         return token
 
     def end(self, cookie: str) -> None:
-        """End a session, whoever still has its cookie; one that is no session of ours is left alone."""
+        """End a session for good, whoever still has its cookie; one that is no session of ours is left alone."""
         told, _, signature = cookie.rpartition(".")
         if hmac.compare_digest(self._sign(told).encode(), signature.encode()):
             _, end, nonce = told.split(".")
-            with self._lock:
-                now_s = self._clock.now_s()
-                self._ended = {key: until_s for key, until_s in self._ended.items() if until_s > now_s}
-                self._ended[nonce] = float(end)
+            self._ended.end(nonce, float(end))
 
     def _sign(self, told: str) -> str:
         return hmac.digest(self._key, told.encode(), "sha256").hex()

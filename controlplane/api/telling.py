@@ -1,8 +1,10 @@
 """Rows and views told as the documents of the API."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
+from contracts.errors import InvalidInput
 from controlplane.api.documents import (
     ChangeDocument,
     Decided,
@@ -23,6 +25,7 @@ from controlplane.desks.offers import Offer
 from controlplane.desks.rollouts import RolloutView
 from controlplane.desks.services import Preview, ServiceView
 from controlplane.jobs.job import Job
+from controlplane.loop.room import read_room
 from controlplane.store.ledger import Entry
 from controlplane.store.rollouts import Start, StoredRollout
 from controlplane.store.services import ServiceRevision
@@ -68,19 +71,26 @@ def tell_start(start: Start) -> StartPreview:
         champion=start.state.champion,
         challenger=start.state.challenger,
         digest=start.digest,
+        headroom=_tell_headroom(start.room),
     )
 
 
 def tell_row(row: StoredRollout, newest: Entry | None) -> RolloutRow:
     """Return a rollout of a list as a document."""
-    state = State.from_json(row.state)
     same = {name: getattr(row, name) for name in RolloutRow.model_fields if hasattr(row, name)}
     return RolloutRow(
         **same,
-        weight=state.weight,
+        weight=_read_weight(row, newest),
         weight_applied=newest.observation.get("weight_applied") if newest is not None else None,
         decision=_tell_decided(newest) if newest is not None else None,
     )
+
+
+def _read_weight(row: StoredRollout, newest: Entry | None) -> float:
+    """Return the share that was asked for last, also of a rollout whose state can't be read."""
+    with suppress(InvalidInput):
+        return State.from_json(row.state).weight
+    return float(newest.decision.get("weight", 0.0)) if newest is not None else 0.0
 
 
 def _tell_decided(entry: Entry) -> Decided:
@@ -94,13 +104,25 @@ def tell_rollout(view: RolloutView, offers: list[Offer]) -> RolloutDocument:
     state = view.state
     return RolloutDocument(
         **tell_row(view.row, view.newest).model_dump(),
-        mirror_share=state.mirror_share,
-        step=state.step,
-        phase_since_s=state.phase_since_s,
-        muted=list(state.muted),
-        actions=[OfferDocument(name=o.name, allowed=o.allowed, why_not=o.why_not, effect=o.effect) for o in offers],
+        mirror_share=state.mirror_share if state is not None else 0.0,
+        step=state.step if state is not None else 0,
+        phase_since_s=state.phase_since_s if state is not None else view.row.updated_s,
+        muted=list(state.muted) if state is not None else [],
+        problem=view.problem,
+        headroom=_tell_headroom(view.row.room),
+        actions=[tell_offer(offer) for offer in offers],
         wishes=[tell_wish(wish) for wish in view.wishes],
     )
+
+
+def _tell_headroom(text: str) -> str:
+    room = read_room(text)
+    return room.sentence if room is not None else ""
+
+
+def tell_offer(offer: Offer) -> OfferDocument:
+    """Return what may be asked as a document."""
+    return OfferDocument(name=offer.name, allowed=offer.allowed, why_not=offer.why_not, effect=offer.effect)
 
 
 def tell_wish(wish: Wish) -> WishDocument:

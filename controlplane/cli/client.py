@@ -7,50 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from contracts.errors import (
-    Conflict,
-    IntegrityError,
-    InvalidInput,
-    NotFound,
-    NotPermitted,
-    RoostError,
-    SpecError,
-    Unauthenticated,
-    Unavailable,
-)
+from contracts.errors import InvalidInput, RoostError, Unavailable
+from controlplane.statuses import CODES, kind_of
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 30.0
 BASE = "/api/v1"
-KINDS: Mapping[str, type[RoostError]] = {
-    kind.code: kind
-    for kind in (
-        Conflict,
-        IntegrityError,
-        InvalidInput,
-        NotFound,
-        NotPermitted,
-        RoostError,
-        SpecError,
-        Unauthenticated,
-        Unavailable,
-    )
-}
-BY_STATUS: Mapping[int, type[RoostError]] = {
-    400: InvalidInput,
-    401: Unauthenticated,
-    403: NotPermitted,
-    404: NotFound,
-    409: Conflict,
-    412: Conflict,
-    422: InvalidInput,
-    429: Unavailable,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
-}
 
 
 class Api:
@@ -157,14 +121,14 @@ def read_problem(status: int, text: str) -> RoostError:
         code, hint = str(told.get("code") or ""), str(told.get("hint") or "")
     except (ValueError, AttributeError):
         message, code, hint = f"the control plane answered {status}: {text[:200]}", "", "is this a control plane?"
-    return _rebuild(KINDS.get(code) or BY_STATUS.get(status, RoostError), message, hint)
+    return _rebuild(kind_of(code, status), message, hint)
 
 
 def read_error(text: str) -> RoostError | None:
     """Return the error that ``RoostError.to_dict`` wrote as JSON, None when it is none."""
     try:
         told = json.loads(text)
-        return _rebuild(KINDS[told["code"]], str(told["message"]), str(told["hint"]))
+        return _rebuild(CODES[told["code"]], str(told["message"]), str(told["hint"]))
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -51,7 +51,10 @@ def check(
     home: Home = Path(".roost"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")] = False,
 ) -> None:
-    """Say of each metric and prompt class: drifted, steady, or not enough data. Exit status 10 when one has drifted."""
+    """Say of each metric and prompt class: drifted, steady, or not enough data.
+
+    Exit status 10 when one has drifted, 7 when none could be judged.
+    """
     from controlplane.drift_check import Question, ask, print_answer
 
     if (reference is None) == (control is None):
@@ -69,7 +72,9 @@ def check(
     if hook is not None and answer.has_drifted:
         _call(home, hook_secret_file, hook, answer.to_document())
     if answer.has_drifted:
-        raise typer.Exit(10)
+        raise typer.Exit(ExitStatus.ROLLED_BACK)
+    if not answer.is_known:
+        raise typer.Exit(ExitStatus.NO_EVIDENCE)
 
 
 @app.command()

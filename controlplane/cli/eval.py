@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from controlplane.cli import prompts as prompts_commands
+from controlplane.cli.exit_status import ExitStatus
 from controlplane.cli.output import print_json, print_table
 from controlplane.cli.prompts import write_file
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Judge pictures, and compare versions on the same prompts and seeds.", no_args_is_help=True)
 app.add_typer(prompts_commands.app, name="prompts")
-
-NOT_ENOUGH = 7
-"""Exit status of a comparison that could not tell."""
 
 Home = Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
@@ -131,8 +129,8 @@ def pairs(
 
 
 def _loss(one: float | None, other: float | None) -> float:
-    """Return how much the second side gained; an attempt without a score counts as nothing gained or lost."""
-    return 0.0 if one is None or other is None else other - one
+    """Return how much the second side gained; a score that it lost counts as zero, one the first lacks as no change."""
+    return 0.0 if one is None else (other or 0.0) - one
 
 
 def _first(row: tuple[float, str, Any]) -> float:
@@ -311,7 +309,7 @@ def _measure_row(result: "MeasureResult") -> list[str]:
 
 def _exit_with(finding: "Finding") -> None:
     if not finding.is_pass:
-        raise typer.Exit(1 if finding == "worse" else NOT_ENOUGH)
+        raise typer.Exit(ExitStatus.ERROR if finding == "worse" else ExitStatus.NO_EVIDENCE)
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -31,7 +31,7 @@ MEANINGS: Mapping[ExitStatus, str] = {
     ExitStatus.NOT_PERMITTED: "not permitted",
     ExitStatus.UNREACHABLE: "something that is needed doesn't answer",
     ExitStatus.INVALID_SPEC: "the spec is invalid",
-    ExitStatus.NO_EVIDENCE: "a comparison without enough evidence, or without data",
+    ExitStatus.NO_EVIDENCE: "a comparison or a drift check without enough evidence, or without data",
     ExitStatus.ROLLED_BACK: "rolled back, or drifted",
     ExitStatus.ABORTED: "aborted by a person or a monitor",
     ExitStatus.PAUSED: "paused or failed: it waits for a person, unless --until paused asked for that",

@@ -23,6 +23,7 @@ app = typer.Typer(help="Ask for long work, watch it and end it.", no_args_is_hel
 Home = Annotated[Path, typer.Option(help="The folder that holds the system's state.", envvar="ROOST_HOME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
 Id = Annotated[str, typer.Argument(help="The job's id.")]
+Actor = Annotated[str, typer.Option(help="Who asks; by default the user of this machine.", envvar="ROOST_ACTOR")]
 HOME = Path(".roost")
 
 
@@ -61,10 +62,17 @@ def show(job_id: Id, home: Home = HOME, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(job_id: Id, home: Home = HOME, *, as_json: AsJson = False) -> None:
+def cancel(
+    job_id: Id,
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    actor: Actor = "",
+    *,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
     """End a job: at once while it waits, at its worker's next heartbeat while it runs."""
     with _jobs(home) as jobs:
-        job = jobs.cancel(job_id)
+        job = jobs.cancel(job_id, actor=actor or getpass.getuser(), reason=reason)
     if as_json:
         _print_job(job, as_json=True)
     elif job.is_over:
@@ -80,9 +88,7 @@ def run(
         list[str] | None, typer.Option("--argument", help="An argument of the job: week=2026-W46; JSON or text.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; it stays with the job.")] = "",
-    actor: Annotated[
-        str, typer.Option(help="Who asks; by default the user of this machine.", envvar="ROOST_ACTOR")
-    ] = "",
+    actor: Actor = "",
     *,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the work to a running `roost job work`.")] = False,
     home: Home = HOME,

@@ -74,6 +74,7 @@ def show(reference: Reference, home: Home = HOME, as_json: AsJson = False) -> No
         "signed_by": catalogue.signatures.signers(catalogue.manifest(record.id)),
         "waivers": [asdict(waiver) for waiver in catalogue.journal.waivers(record.digest)],
         "stray_aliases": catalogue.aliases.strays(record.id.model),
+        "registered_by": list(record.registered_by),
     }
     if as_json:
         print_json(row)
@@ -258,7 +259,9 @@ def open_catalogue(home: Path, *, create: bool = False) -> "MlflowCatalogue":
     from registry.mlflow_catalogue import MlflowCatalogue
 
     make_home(home)
-    return MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    catalogue.settle()
+    return catalogue
 
 
 def point(

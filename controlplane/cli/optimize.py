@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from controlplane.cli.model import HOME, AsJson, Home, Reference, open_catalogue
+from controlplane.cli.model import HOME, Actor, AsJson, Home, Reference, open_catalogue
 from controlplane.cli.output import print_json, print_table
 from controlplane.optimise.progress import share_done
 
@@ -34,11 +34,13 @@ def optimize(
     max_loss: Annotated[float, typer.Option(help="Loss of the scorer's mean that is accepted, of 1.")] = 0.05,
     require_gain: Annotated[bool, typer.Option("--require-gain", help="Refuse what is no smaller, no faster.")] = False,
     time_budget: Annotated[float, typer.Option(help="Seconds to time both versions side by side.")] = 60.0,
+    actor: Actor = "",
     home: Home = HOME,
     as_json: AsJson = False,
 ) -> None:
     """Make a new version by recipes; it is registered when it passes its golden prompts in a fresh process."""
     from contracts.ids import VersionRef
+    from controlplane.desks.registrations import open_registrations
     from controlplane.optimise.job import OptimisePlan, optimise
     from controlplane.optimise.quality import choose_prompts, choose_scorer
     from controlplane.settings import Settings
@@ -58,8 +60,11 @@ def optimize(
         require_gain=require_gain,
         timing_budget_s=time_budget,
     )
-    with _progress() as tell:
-        report = optimise(catalogue, record, plan, Settings(home), tell=tell)
+    settings = Settings(home)
+    with open_registrations(settings, actor) as desk, _progress() as tell:
+        report = optimise(catalogue, record, plan, settings, tell=tell, registered_by=desk.names)
+        if report.version is not None:
+            desk.write(report.version, report.digest, reason=f"{report.parent} by {report.recipe}")
     if as_json:
         print_json(report.to_dict())
     else:

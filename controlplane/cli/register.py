@@ -1,5 +1,6 @@
 """``roost model register`` and ``roost model card``: what becomes a version, and what is known of it for people."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from controlplane.cli.output import print_json
 
 if TYPE_CHECKING:
     from contracts.wire.worker import GenerationDefaults
+    from registry.catalogue import Registration, VersionRecord
     from registry.generation import Generation
 
 Steps = Annotated[int | None, typer.Option(min=1, max=1000, help="Denoising steps when a request doesn't say.")]
@@ -54,33 +56,52 @@ def register(
     How it draws when a request doesn't say is read from ``generation.json`` in the folder; the options come first.
     """
     from contracts.ids import VersionId, VersionRef, parse_name
-    from contracts.units import format_bytes
-    from registry.catalogue import Lineage, Registration
-    from registry.generation import read_generation
+    from controlplane.desks.registrations import open_registrations
+    from controlplane.settings import Settings
+    from registry.catalogue import Lineage
 
     if sum(given is not None for given in (directory, run, adopt)) != 1:
         raise InvalidInput("directory: name one folder, or --run, or --adopt", hint="roost model register MODEL FOLDER")
     told = (parent, description, recipe, base_model, data, code_revision, licence, limitations)
+    if adopt is not None and (any(told) or any(value is not None for value in (steps, guidance, size, dtype))):
+        raise InvalidInput("adopt: what is adopted keeps MLflow's words", hint="leave out --parent and the like")
     catalogue = open_catalogue(home, create=True)
-    if adopt is not None:
-        if any(told) or any(value is not None for value in (steps, guidance, size, dtype)):
-            raise InvalidInput("adopt: what is adopted keeps MLflow's words", hint="leave out --parent and the like")
-        record = catalogue.adopt(VersionId(parse_name(model, "model"), adopt))
-    else:
-        folder = directory or catalogue.run_directory(run or "", path)
-        generation = read_generation(folder)
-        registration = Registration(
-            folder,
-            description=description,
-            parent=catalogue.get(VersionRef.parse(parent)).id if parent else None,
-            defaults=_choose_defaults(generation, steps=steps, guidance=guidance, size=size, dtype=dtype),
-            lineage=Lineage(recipe, base_model, data, run or "", code_revision, licence, limitations),
-            **({"faults": generation.faults} if generation is not None else {}),
-        )
-        record = catalogue.register(model, registration)
+    with open_registrations(Settings(home), actor) as desk:
+        if adopt is not None:
+            record = catalogue.adopt(VersionId(parse_name(model, "model"), adopt), registered_by=desk.names)
+        else:
+            folder = directory or catalogue.run_directory(run or "", path)
+            registration = replace(
+                _read_folder(folder, steps=steps, guidance=guidance, size=size, dtype=dtype),
+                description=description,
+                parent=catalogue.get(VersionRef.parse(parent)).id if parent else None,
+                lineage=Lineage(recipe, base_model, data, run or "", code_revision, licence, limitations),
+                registered_by=desk.names,
+            )
+            record = catalogue.register(model, registration)
+        desk.write(record.id, record.digest, reason=description or ("adopted" if adopt is not None else "registered"))
     if alias is not None:
         point(catalogue, record.id, alias, actor=who_asks(actor), reason="registered", expected=None)
         record = catalogue.get(VersionRef(model, number=record.id.number))
+    _tell(record, as_json=as_json)
+
+
+def _read_folder(
+    folder: Path, *, steps: int | None, guidance: float | None, size: str | None, dtype: str | None
+) -> "Registration":
+    """Return what a folder tells of itself, how it wants to be asked above all."""
+    from registry.catalogue import Registration
+    from registry.generation import read_generation
+
+    generation = read_generation(folder)
+    defaults = _choose_defaults(generation, steps=steps, guidance=guidance, size=size, dtype=dtype)
+    known = Registration(folder, defaults=defaults)
+    return known if generation is None else replace(known, faults=generation.faults)
+
+
+def _tell(record: "VersionRecord", *, as_json: bool) -> None:
+    from contracts.units import format_bytes
+
     if as_json:
         print_json(row_of(record))
         return

@@ -40,6 +40,9 @@ def weekly(
     pdf: Annotated[bool, typer.Option(help="Also print it to PDF, with Chromium.")] = False,
     evidently: Annotated[bool, typer.Option(help="Show Evidently's figures, with its HTML beside the report.")] = False,
     usd_per_hour: Annotated[float | None, typer.Option(min=0, help="What one replica costs an hour.")] = None,
+    embedder: Annotated[
+        str, typer.Option(help="What prompts' drift is judged by: ngrams or clip:folder=FOLDER.")
+    ] = "ngrams",
 ) -> None:
     """Write one week's report; a past week can be made again at any time."""
     from controlplane.cli.output import print_json
@@ -54,7 +57,7 @@ def weekly(
     if pdf and (as_json or file.suffix != ".html"):
         raise InvalidInput("pdf: it is printed from the HTML", hint="write the report to a .html file")
     beside = file.with_name(f"{file.stem}-evidently.html") if evidently else None
-    report = report_week(Settings(home), chosen, now_s=now_s, wishes=Wishes(usd_per_hour, beside))
+    report = report_week(Settings(home), chosen, now_s=now_s, wishes=Wishes(usd_per_hour, beside, embedder))
     if as_json:
         print_json(report.to_document())
         return

@@ -10,7 +10,9 @@ import typer
 from contracts.errors import NotFound
 from contracts.notation import format_duration, format_fraction, parse_duration_s
 from controlplane.cli import rollout_act, rollout_watch
+from controlplane.cli.client import Api
 from controlplane.cli.output import print_json, print_table
+from controlplane.cli.session import HomeOption, ServerOption, TokenOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,21 +44,40 @@ def plan(
     champion: Champion = None,
     runs: Runs = 100,
     seed: Seed = 0,
+    challenger: Annotated[
+        str, typer.Option("--version", help="Also ask the control plane whether this version fits beside its champion.")
+    ] = "",
+    home: HomeOption = Path(".roost"),
+    server: ServerOption = "",
+    token: TokenOption = "",
     as_json: AsJson = False,
 ) -> None:
     """Tell what a policy promises at a request rate: time to proof, which faults are caught, and what is not seen."""
-    from controlplane.rehearsal.policies import load_policy, make_scenario, read_levels
+    from controlplane.rehearsal.policies import check_size, load_policy, make_scenario, read_levels
     from controlplane.rehearsal.trial import forecast
 
     service, policy = load_policy(spec)
     levels = read_levels(champion or (), policy, "champion")
     make_scenario(policy, request_rate=rate, champion=levels, fault={}, onset_s=0.0)
+    check_size(policy, request_rate=rate, runs=runs)
+    headroom = _ask_headroom(Api.find(home, server, token), service.service, challenger) if challenger else None
     found = forecast(policy, rate, levels, runs=runs, seed=seed)
     if as_json:
-        print_json({"service": service.service, "rate": rate, "runs": runs, **_finite(asdict(found))})
+        told = {"service": service.service, "rate": rate, "runs": runs, "headroom": headroom}
+        print_json({**told, **_finite(asdict(found))})
         return
     typer.echo(f"{service.service} at {rate:g} requests/s; {runs} simulated rollouts of each case")
     _print_plan(found, policy.spec.bake, policy.spec.max_duration)
+    if headroom is not None:
+        typer.echo(f"headroom: {headroom}")
+
+
+def _ask_headroom(api: Api, service: str, version: str) -> str:
+    """Return what the control plane would do about memory, were a rollout of a version started now."""
+    try:
+        return str(api.get(f"/services/{service}/headroom", version=version)["sentence"])
+    finally:
+        api.close()
 
 
 @app.command()
@@ -75,7 +96,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Run a policy on simulated traffic with a fault, or with none, and tell how the rollouts end."""
-    from controlplane.rehearsal.policies import load_policy, make_scenario, read_levels
+    from controlplane.rehearsal.policies import check_size, load_policy, make_scenario, read_levels
     from controlplane.rehearsal.trial import try_policy
 
     service, policy = load_policy(spec)
@@ -86,6 +107,7 @@ def simulate(
         fault=read_levels(fault or (), policy, "fault"),
         onset_s=parse_duration_s(onset),
     )
+    check_size(policy, request_rate=rate, runs=runs)
     trials = list(try_policy(policy, scenario, runs=runs, seed=seed, peers=peers))
     if as_json:
         rows = [trial.to_document() for trial in trials]

@@ -1,4 +1,4 @@
-"""``roost rollout start|pause|resume|promote|override|abort``: what a person asks of a rollout."""
+"""``roost rollout start|pause|resume|promote|override|abort|readmit``: what a person asks of rollouts."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ Gates = Annotated[list[str] | None, typer.Option("--gate", help="Only this gate;
 
 def add_commands(app: typer.Typer) -> None:
     """Add what changes rollouts."""
-    for command in (start, pause, resume, promote, override, abort):
+    for command in (start, pause, resume, promote, override, abort, readmit):
         app.command()(command)
 
 
@@ -41,9 +41,11 @@ def start(
         print_json(rollout)
     elif dry_run:
         typer.echo(f"{rollout['challenger']} may be tried against {rollout['champion']}; nothing was started")
+        _note_headroom(session, rollout)
     else:
         typer.echo(rollout["id"])
         session.note(f"✔ {rollout['challenger']} against {rollout['champion']} on {rollout['service']}")
+        _note_headroom(session, rollout)
         session.note(f"  next: roost rollout get -w {rollout['id']}")
 
 
@@ -94,6 +96,27 @@ def abort(session: Session, rollout_id: Id, *, reason: Reason = "", yes: Yes = F
     _act(session, rollout_id, "abort", reason, asks=True, yes=yes, dry_run=dry_run)
 
 
+@remote
+def readmit(
+    session: Session,
+    version: Annotated[str, typer.Argument(help="The version whose content was rolled back: MODEL@NUMBER.")],
+    *,
+    service: Annotated[str, typer.Option(help="The service; needed where several serve the model.")] = "",
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Let content that was rolled back be tried again for good, without --force from now on."""
+    name = service or _service_of(session, version)
+    session.confirm(f"rollouts of {version}'s content may be started in {name} again", yes=yes)
+    body = {"version": version, "reason": session.reason(reason)}
+    past = session.api.change("POST", f"/services/{name}/readmissions", body)
+    if session.as_json:
+        print_json(past)
+        return
+    typer.echo(f"✔ {version} may be tried again in {name}; {past['rollout_id']} had rolled it back: {past['reason']}")
+    session.note(f"  next: roost rollout start {version}")
+
+
 def _act(
     session: Session,
     rollout_id: str,
@@ -125,6 +148,11 @@ def _act(
         return
     typer.echo(f"✔ {kind} of {rollout_id} is asked for: {offer['effect']}")
     session.note(f"  next: roost rollout get -w {rollout_id}")
+
+
+def _note_headroom(session: Session, rollout: dict[str, Any]) -> None:
+    if rollout["headroom"]:
+        session.note(f"  headroom: {rollout['headroom']}")
 
 
 def _service_of(session: Session, version: str) -> str:

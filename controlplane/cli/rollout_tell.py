@@ -58,6 +58,8 @@ def head_lines(rollout: Document) -> list[str]:
         f"Phase     {tell_phase(rollout)}",
         f"Weight    {format_fraction(rollout['weight'])} asked{measured}",
         f"Verdict   {tell_verdict(rollout)}",
+        *([f"Problem   it can't be gone on with: {rollout['problem']}"] if rollout["problem"] else []),
+        *([f"Headroom  {rollout['headroom']}"] if rollout.get("headroom") and not rollout["ended"] else []),
         f"Started   by {rollout['actor']}: {rollout['reason']}",
     ]
     waiting = [wish for wish in rollout.get("wishes", ()) if wish["met_s"] is None]

@@ -1,4 +1,4 @@
-"""``roost service freeze|thaw|kill|revive``: nothing new is rolled out, or a version is stopped at once."""
+"""``roost service freeze|thaw|kill|revive|undo``: nothing new is rolled out, a version is stopped or replaced."""
 
 import time
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from controlplane.cli.output import print_json
-from controlplane.cli.session import Reason, Session, Yes, complete, parse_timeout_s, remote
+from controlplane.cli.session import DryRun, Reason, Session, Yes, complete, parse_timeout_s, remote
 
 Name = Annotated[str, typer.Argument(help="The service.", autocompletion=complete("/services", "name"))]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add what people do for the sake of safety."""
-    for command in (freeze, thaw, kill, revive):
+    for command in (freeze, thaw, kill, revive, undo):
         app.command()(command)
 
 
@@ -61,11 +61,18 @@ def kill(
     service: Annotated[str, typer.Option(help="The service.")],
     reason: Reason = "",
     yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Stop a version at once: no request is sent to it until that is lifted."""
-    session.confirm(f"no request of {service} is sent to {version} from now on", yes=yes)
-    body = {"version": version, "reason": session.reason(reason)}
-    made = session.api.change("POST", f"/services/{service}/kills", body)
+    path = f"/services/{service}/kills"
+    if dry_run or not yes:
+        told = {"version": version, "reason": reason or "dry run"}
+        effect = session.api.change("POST", path, told, dry_run=True)["effect"]
+        if dry_run:
+            typer.echo(effect)
+            return
+        session.confirm(effect, yes=yes)
+    made = session.api.change("POST", path, {"version": version, "reason": session.reason(reason)})
     if session.as_json:
         print_json(made)
         return
@@ -88,12 +95,28 @@ def revive(
         typer.echo(f"✔ {lifted['version']} may be served again by {lifted['service']}")
 
 
+@remote
+def undo(session: Session, name: Name, *, reason: Reason = "", yes: Yes = False) -> None:
+    """Go back to the version that was champion before: it takes over as soon as it is ready, without a trial."""
+    (offer,) = session.api.get(f"/services/{name}/actions")["items"]
+    if offer["allowed"]:
+        session.confirm(offer["effect"], yes=yes)
+    made = session.api.change("POST", f"/services/{name}/undo", {"reason": session.reason(reason)})
+    if session.as_json:
+        print_json(made)
+        return
+    typer.echo(f"✔ {made['effect']}")
+    session.note(f"  next: roost service show {name}")
+
+
 def in_force(session: Session, name: str) -> Iterator[str]:
-    """Yield a line for each freeze and kill of a service that holds."""
+    """Yield a line for each freeze, kill and refusal of a service that holds."""
     now_s = time.time()
     for one in session.api.items(f"/services/{name}/freezes", at_most=100):
         if one["lifted_s"] is None and one["from_s"] <= now_s and (one["until_s"] is None or one["until_s"] > now_s):
             yield f"frozen    by {one['actor']}: {one['reason']} (freeze {one['id']})"
+    for one in session.api.items(f"/services/{name}/refusals", at_most=100):
+        yield f"refused   the content of {one['version']}, which {one['rollout_id']} rolled back: {one['reason']}"
     for one in session.api.items(f"/services/{name}/kills", at_most=100):
         if one["lifted_s"] is None:
             yield f"stopped   {one['version']} by {one['actor']}: {one['reason']} (kill {one['id']})"

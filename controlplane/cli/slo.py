@@ -1,5 +1,6 @@
-"""``roost slo``: objectives, what is left of their budgets, and rules for Prometheus made from them."""
+"""``roost slo``: objectives, what is left of their budgets, silences, and rules for Prometheus made from them."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,16 @@ import typer
 
 from controlplane.cli.client import Api
 from controlplane.cli.output import print_json, print_rows
-from controlplane.cli.session import HomeOption, ServerOption, Session, TokenOption, complete, remote
+from controlplane.cli.session import (
+    HomeOption,
+    Reason,
+    ServerOption,
+    Session,
+    TokenOption,
+    complete,
+    parse_timeout_s,
+    remote,
+)
 from controlplane.cli.spec import read_file, validate
 
 if TYPE_CHECKING:
@@ -34,6 +44,43 @@ def list_(session: Session) -> None:
 def show(session: Session, service: Service) -> None:
     """Show one service's objectives."""
     _print(session, list(session.api.items(f"/slos/{service}", at_most=10_000)))
+
+
+@app.command()
+@remote
+def silence(
+    session: Session,
+    service: Service,
+    objective: Annotated[str, typer.Argument(help="The objective.")],
+    *,
+    last: Annotated[str, typer.Option("--for", help="For how long: 2h.")] = "1h",
+    reason: Reason = "",
+) -> None:
+    """Let nobody be told how an objective burns, for a while; what is measured and decided stays the same."""
+    until_s = time.time() + (parse_timeout_s(last) or 0.0)
+    body = {"objective": objective, "until_s": until_s, "reason": session.reason(reason)}
+    made = session.api.change("POST", f"/services/{service}/silences", body)
+    if session.as_json:
+        print_json(made)
+        return
+    typer.echo(f"✔ nobody is told how {objective} of {service} burns for {last}: silence {made['id']}")
+    session.note(f"  end it with: roost slo unsilence {made['id']}")
+
+
+@app.command()
+@remote
+def unsilence(
+    session: Session,
+    silence_id: Annotated[str, typer.Argument(metavar="SILENCE", help="Its id.")],
+    *,
+    reason: Reason = "",
+) -> None:
+    """End a silence before its time."""
+    lifted = session.api.change("DELETE", f"/silences/{silence_id}", None, reason=session.reason(reason))
+    if session.as_json:
+        print_json(lifted)
+    else:
+        typer.echo(f"✔ people are told again how {lifted['objective']} of {lifted['service']} burns")
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 
 from contracts.errors import InvalidInput
 from contracts.notation import parse_duration_s
-from controlplane.cli.model import HOME, AsJson, Home, Reference, open_catalogue
+from controlplane.cli.model import HOME, Actor, AsJson, Home, Reference, open_catalogue
 from controlplane.cli.output import print_json
 from controlplane.cli.profile import (
     Device,
@@ -43,6 +43,7 @@ def tune(
     threads: Threads = 1,
     svg: Annotated[Path | None, typer.Option(help="Draw the Pareto front here.")] = None,
     best: Annotated[bool, typer.Option("--register-best", help="Make the winner a new version.")] = False,
+    actor: Actor = "",
     home: Home = HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -56,6 +57,7 @@ def tune(
     counts = parse_numbers(steps, "steps") if steps else ()
     catalogue = open_catalogue(home)
     record = catalogue.get(VersionRef.parse(reference))
+    from controlplane.desks.registrations import open_registrations
     from controlplane.profiling.judges import choose_judge
     from controlplane.profiling.tuning import TunePlan, make_candidates, register_best, tune_version
     from controlplane.settings import Settings
@@ -70,10 +72,12 @@ def tune(
         asked=choose_judge(record.id, scorer, prompts, judged),
     )
     settings, report = Settings(home), None
-    with telling() as tell:
+    with open_registrations(settings, actor) as desk, telling() as tell:
         found, price = tune_version(catalogue, record, plan, settings, tell=tell)
         if best and found.best is not None:
-            report = register_best(catalogue, record, found.best, plan, settings, tell=tell)
+            report = register_best(catalogue, record, found.best, plan, settings, tell=tell, registered_by=desk.names)
+        if report is not None and report.version is not None:
+            desk.write(report.version, report.digest, reason=f"{report.parent} by {report.recipe}")
     currency = table.currency if price is not None else ""
     _tell(found, plan, price, currency=currency, report=report, svg=svg, as_json=as_json, title=f"tuning {record.id}")
     if found.best is None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from contracts.errors import Unavailable
 from contracts.ids import CHAMPION, VersionId, VersionRef
+from controlplane.demo.ahead import Ahead
 from controlplane.demo.outage import StandStill
 from controlplane.demo.play import Player, Trial
 from controlplane.demo.scenario import FASTER, Case, Scenario
@@ -25,9 +26,12 @@ from controlplane.store.history import SCORES, History
 from controlplane.store.telemetry_database import reading
 from controlplane.wiring import System
 from registry.catalogue import VersionRecord
+from serving.fleet.port import ReplicaState
 
 LOADING_TIMEOUT_S = 180.0
+LOADING = {ReplicaState.STARTING, ReplicaState.WAITING}
 POLL_S = 0.1
+TICK_S = 0.5
 TIMED_PROMPTS = 8
 BUSY_SHARE = 0.5
 HIGHEST_RATE = 6.0
@@ -44,12 +48,14 @@ class Company:
         self._system, self._scenario, self._stage = system, scenario, stage
         self._spec, self._stores, self._world = scenario.load_spec(), system.stores, system.world
         self._versions = Versions(self._world.catalogue, system.settings, scenario, self._spec.model, stage)
+        self._ahead = Ahead(self._stores, self._versions, scenario.cases, ACTOR)
         self._traffic = LiveTraffic(system.gateway_url, self._spec.service, seed=SEED)
         self._stack, self._stop = ExitStack(), threading.Event()
+        self._position = 0
 
     def __enter__(self) -> Self:
         """Let the controller run."""
-        controller = threading.Thread(target=self._system.controller.run, args=(self._stop,), name="controller")
+        controller = threading.Thread(target=self._system.controller.run, args=(self._stop, TICK_S), name="controller")
         controller.start()
         self._stack.callback(controller.join)
         self._stack.callback(self._stop.set)
@@ -66,14 +72,16 @@ class Company:
         named = VersionRef(first.id.model, number=first.id.number)
         services = ServiceDesk(self._stores, self._world.catalogue)
         services.apply(self._spec, actor=ACTOR, reason="the first version", champion=named)
+        self._versions.register_challengers()
+        self._ahead.look(0)
         self._await_service()
         self._stage.say(f"✔ {first.id} serves {self._spec.service} at {self._system.gateway_url}, alias {CHAMPION}")
         self._rate = rate or self._measure_rate(first)
         self._traffic.ask(self._rate)
         self._stage.say(f"✔ {USERS} users send {self._rate:.1f} requests a second, some of them in bursts")
-        self._versions.prepare()
+        self._versions.begin_build()
         world = self._world
-        self._desk = RolloutDesk(self._stores, world.catalogue, world.clock, world.rng)
+        self._desk = RolloutDesk(self._stores, world.catalogue, world.clock, world.rng, freeze=self._system.freezing)
         self._player = Player(
             self._spec,
             self._begin,
@@ -86,6 +94,7 @@ class Company:
 
     def play(self, case: Case) -> Result:
         """Play one case to its end."""
+        self._position = self._scenario.cases.index(case)
         champion = self._stores.services.production(self._spec.service).champion
         result = self._player.play(case, self._versions.find(case.version), VersionId.parse(str(champion)))
         if result.seen.by and result.served.wrong:
@@ -108,10 +117,11 @@ class Company:
         """Begin a rollout; see ``Begin``."""
         named = VersionRef(challenger.model, number=challenger.number)
         row = self._desk.start(self._spec.service, named, actor=ACTOR, reason=case.lesson, force=case.force)
+        self._ahead.look(self._position + 1)
         return DeskTrial(self._stores, self._desk, row.id)
 
     def _await_service(self) -> None:
-        """Wait until the gateway sends requests to the champion.
+        """Wait until the gateway sends requests to the champion, and nothing loads beside it any more.
 
         Raises:
             Unavailable: when that takes too long.
@@ -121,7 +131,8 @@ class Company:
         while time.monotonic() < deadline_s:
             view = self._system.controller.snapshot().services.get(name)
             table = self._world.data_plane.table()
-            if view is not None and view.replicas and table is not None and name in table.services:
+            loading = any(replica.state in LOADING for replica in self._world.fleet.observe().replicas)
+            if view is not None and view.replicas and table is not None and name in table.services and not loading:
                 return
             problem = view.problem if view is not None else ""
             time.sleep(POLL_S)
@@ -137,6 +148,7 @@ class Company:
         return min(max(BUSY_SHARE / latency_s, 1.0), HIGHEST_RATE)
 
     def _dress(self, scene: Scene) -> None:
+        self._ahead.look(self._position + 1)
         view = self._system.controller.snapshot().services.get(self._spec.service)
         scene.rate = view.request_rate if view is not None else 0.0
         scene.answered = dict(self._traffic.totals.versions)

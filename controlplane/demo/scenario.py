@@ -83,8 +83,8 @@ DEFAULT_SCENARIO = Scenario(
         Case("black", Ending(Fate.ROLLED_BACK, ("text",)), "... and when a person insists", force=True, bounded=True),
         Case("many-steps", Ending(Fate.ROLLED_BACK, ("latency",)), "the same pictures, six times slower"),
         Case("leaky", Ending(Fate.ROLLED_BACK, ("availability",)), "runs out of memory; the champion answers instead"),
+        Case("distilled", Ending(Fate.PROMOTED, held=True), "an outage hits both versions", outage=True),
         Case(FASTER, Ending(Fate.PROMOTED), "int8, built meanwhile: as good, several times faster"),
         Case("wears-out", Ending(Fate.REVERTED, ("text",)), "degrades only after its promotion, in its bake"),
-        Case("distilled", Ending(Fate.PROMOTED, held=True), "an outage hits both versions", outage=True),
     ),
 )

@@ -52,6 +52,11 @@ class VariantBuild:
         """Tell whether it has ended, well or not."""
         return not self._thread.is_alive()
 
+    @property
+    def is_built(self) -> bool:
+        """Tell whether the version is there."""
+        return self._built is not None
+
     def result(self) -> Variant:
         """Wait for the version.
 

@@ -31,22 +31,30 @@ class Versions:
         """Register the version that serves first."""
         return self._register(self._scenario.champion)
 
-    def prepare(self) -> None:
-        """Register the challengers, and begin to build the faster one beside all else."""
-        names = dict.fromkeys(case.version for case in self._scenario.cases)
-        if FASTER in names:
+    def register_challengers(self) -> None:
+        """Register the challengers that are not to be built."""
+        for name in dict.fromkeys(case.version for case in self._scenario.cases):
+            if name != FASTER and name not in self._known:
+                self._register(name)
+
+    def begin_build(self) -> None:
+        """Begin to build the faster version beside all else, if the scenario has one."""
+        if any(case.version == FASTER for case in self._scenario.cases):
             first = self._known[self._scenario.champion]
             self._build = VariantBuild(self._settings, first.id)
             self._stage.say(f"… a faster version is being built from {first.id} while users are served")
-        for name in names:
-            if name != FASTER:
-                self._register(name)
 
     @property
     def aside(self) -> str:
         """What is being built, "" for nothing."""
         going_on = self._build is not None and not self._build.is_over
         return f"meanwhile, the faster version: {self._build.step}" if going_on and self._build else ""
+
+    def peek(self, name: str) -> VersionId | None:
+        """Return a version by its name, None while it isn't there."""
+        if name == FASTER and self._build is not None and self._build.is_built:
+            return self.find(name)
+        return self._known[name].id if name in self._known else None
 
     def find(self, name: str) -> VersionId:
         """Return a version by its name; waits for the one that is being built.

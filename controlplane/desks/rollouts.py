@@ -1,17 +1,23 @@
 """Rollouts as people ask for them: started, acted upon, and shown with what may be asked next."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from contracts.clock import Clock
-from contracts.errors import Conflict, InvalidInput, NotPermitted
+from contracts.errors import Conflict, InvalidInput, NotPermitted, Unavailable
 from contracts.ids import VersionId, VersionRef
 from contracts.rng import Rng
 from contracts.specs.service import ServiceSpec
 from controlplane.desks.four_eyes import goes_ahead, why_not_alone
 from controlplane.desks.journal import Journal
 from controlplane.desks.offers import Offer, offer, rehearse
+from controlplane.desks.registrations import NAMES, find_registrars
+from controlplane.desks.unreadable import end_unreadable, offer_end, why_unreadable
+from controlplane.desks.words import require_words
+from controlplane.loop.outlook import Outlook
+from controlplane.loop.room import Room, write_room
 from controlplane.policies import policy_of
 from controlplane.store.ledger import Entry
 from controlplane.store.rollouts import Start, StoredRollout
@@ -20,10 +26,12 @@ from controlplane.store.wishes import Wish
 from controlplane.stores import Stores
 from registry.catalogue import Catalogue, VersionRecord
 from rollout.machine import start as begin
+from rollout.observation import Fit
 from rollout.phases import ManualAction, ManualKind, check_manual
 from rollout.policy import Policy
 from rollout.state import State
 
+TOO_LOW = "this needs an operator"
 LOOK = "the rollout tells what may be asked of it now, and why the rest may not"
 
 
@@ -39,18 +47,22 @@ class Freeze(Protocol):
     """Times in which nothing new may be rolled out."""
 
     def why_frozen(self, service: str) -> str:
-        """Return why a service is frozen now, or ""."""
+        """Return the sentence that says why a service is frozen now, or ""."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
-    """A rollout as it stands: its row, the machine's state, the last decision on it, and what was asked of it."""
+    """A rollout as it stands: its row, the machine's state, the last decision on it, and what was asked of it.
+
+    ``state`` is None where it can't be read; ``problem`` is why nobody can go on with it.
+    """
 
     row: StoredRollout
-    state: State
+    state: State | None
     newest: Entry | None
     wishes: tuple[Wish, ...]
+    problem: str
 
 
 class RolloutDesk:
@@ -65,9 +77,11 @@ class RolloutDesk:
         *,
         preconditions: Sequence[Precondition] = (),
         freeze: Freeze | None = None,
+        outlook: Outlook | None = None,
     ) -> None:
         self._stores, self._catalogue, self._clock, self._rng = stores, catalogue, clock, rng
         self._preconditions, self._freeze, self._journal = preconditions, freeze, Journal(stores.database)
+        self._outlook = outlook
 
     def start(
         self,
@@ -91,7 +105,9 @@ class RolloutDesk:
                 precondition, or four eyes ask for somebody else.
         """
         wanted = self.check(service, challenger, actor=actor, reason=reason, force=force, role=role)
-        told = {"service": service, "challenger": wanted.state.challenger, "digest": wanted.digest, "forced": force}
+        started = VersionId.parse(wanted.state.challenger)
+        names = self._catalogue.get(VersionRef(started.model, number=started.number)).registered_by
+        told = {"service": service, "challenger": str(started), "digest": wanted.digest, "forced": force}
         with self._stores.database.write() as connection:
             row = self._stores.rollouts.start(connection, wanted)
             self._stores.audit.write(
@@ -100,7 +116,7 @@ class RolloutDesk:
                 action="rollout.start",
                 subject=f"rollout/{row.id}",
                 reason=reason,
-                detail={**told, "champion": row.champion, "revision": row.service_revision},
+                detail={**told, "champion": row.champion, "revision": row.service_revision, NAMES: list(names)},
             )
         return row
 
@@ -119,16 +135,17 @@ class RolloutDesk:
         Raises:
             InvalidInput, NotFound, Conflict, NotPermitted: as `start` would.
         """
-        _require_words(actor, reason)
+        require_words(actor, reason)
         revision = self._stores.services.get(service)
         self._require_room(service)
         champion = self._champion(service)
         record = self._find(revision.spec, challenger, champion)
         self._require_alive(service, record.id)
         if force:
-            self._require_second(revision.spec, "force", actor=actor, role=role, challenger=record.id)
+            self._require_second(revision.spec, "force", record, actor=actor, role=role)
         else:
             self._require_fit(revision.spec, champion, record)
+        room = self._foresee(revision.spec, champion, record.id)
         state = begin(
             policy_of(revision.spec),
             at_s=self._clock.now_s(),
@@ -137,17 +154,49 @@ class RolloutDesk:
             challenger=str(record.id),
         )
         salt = self._rng.token(8)
-        return Start(service, revision.revision, record.digest, salt, state, actor=actor, reason=reason, forced=force)
+        return Start(
+            service,
+            revision.revision,
+            record.digest,
+            salt,
+            state,
+            actor=actor,
+            reason=reason,
+            forced=force,
+            room=write_room(room),
+        )
+
+    def foresee(self, service: str, challenger: VersionRef) -> Room:
+        """Return what would be done about memory, were a rollout of ``challenger`` started now.
+
+        Raises:
+            InvalidInput: when the version is the champion or of another model.
+            NotFound: when there is no such service or version.
+            NotPermitted: when the service has no champion.
+            Unavailable: when that can't be known here.
+        """
+        spec, champion = self._stores.services.get(service).spec, self._champion(service)
+        record = self._find(spec, challenger, champion)
+        room = self._outlook.foresee(spec, champion, record.id) if self._outlook is not None else None
+        if room is None:
+            raise Unavailable("this control plane can't tell what fits", hint="ask the one that supervises the fleet")
+        return room
 
     def act(self, rollout_id: str, action: ManualAction, *, role: Role = Role.OPERATOR) -> Wish:
         """Write down what a person asks of a rollout; the leader takes it at its next step.
+
+        An abort of one that nobody can go on with ends it here and now.
 
         Raises:
             InvalidInput: when actor or reason is missing.
             NotFound: when there is no such rollout.
             NotPermitted: when its phase, the evidence or four eyes don't allow it, and why.
+            Conflict: when one that can't be gone on with was written by another meanwhile.
         """
         row = self._stores.rollouts.get(rollout_id)
+        unreadable = why_unreadable(self._stores, row)
+        if unreadable:
+            return self._end(row, action, role, unreadable)
         state, policy = State.from_json(row.state), self._policy(row)
         check_manual(action, state.phase)
         why = self._why_not_theirs(row, state, action.kind, actor=action.actor, role=role)
@@ -166,6 +215,11 @@ class RolloutDesk:
             NotFound: when there is no such rollout.
         """
         row = self._stores.rollouts.get(rollout_id)
+        unreadable = why_unreadable(self._stores, row)
+        if unreadable:
+            may = role.includes(Role.OPERATOR)
+            made = offer_end(self._stores, row, unreadable)
+            return made if may else [replace(one, allowed=False, why_not=TOO_LOW, effect="") for one in made]
         state, policy = State.from_json(row.state), self._policy(row)
         made = []
         for kind in ManualKind:
@@ -182,7 +236,29 @@ class RolloutDesk:
         """
         row = self._stores.rollouts.get(rollout_id)
         wishes = tuple(self._stores.wishes.of_rollout(rollout_id))
-        return RolloutView(row, State.from_json(row.state), self._journal.newest(rollout_id), wishes)
+        state: State | None = None
+        with suppress(InvalidInput):
+            state = State.from_json(row.state)
+        problem = why_unreadable(self._stores, row)
+        return RolloutView(row, state, self._journal.newest(rollout_id), wishes, problem)
+
+    def _end(self, row: StoredRollout, action: ManualAction, role: Role, why: str) -> Wish:
+        require_words(action.actor, action.reason)
+        offers = {offer.name: offer for offer in offer_end(self._stores, row, why)}
+        refusal = offers[action.kind.value].why_not if role.includes(Role.OPERATOR) else TOO_LOW
+        if refusal:
+            raise NotPermitted(f"{action.kind.value} of {row.id} is refused: {refusal}", hint=LOOK)
+        return end_unreadable(self._stores, row, action, self._journal.newest(row.id), why)
+
+    def _foresee(self, spec: ServiceSpec, champion: VersionId, challenger: VersionId) -> Room | None:
+        """Return the room that the rollout will find, None where that can't be known; force makes no memory."""
+        room = self._outlook.foresee(spec, champion, challenger) if self._outlook is not None else None
+        if room is not None and room.fit is Fit.NEVER:
+            raise NotPermitted(
+                f"{challenger} may not be tried: {room.sentence}",
+                hint="roost model profile tells what a version needs; the spec's workers say what may be reduced",
+            )
+        return room
 
     def _policy(self, row: StoredRollout) -> Policy:
         return policy_of(self._stores.services.get(row.service, row.service_revision).spec)
@@ -210,7 +286,7 @@ class RolloutDesk:
     def _require_room(self, service: str) -> None:
         why = self._freeze.why_frozen(service) if self._freeze is not None else ""
         if why:
-            raise NotPermitted(f"service {service} is frozen: {why}", hint="wait, or have the freeze lifted")
+            raise NotPermitted(why, hint="wait, or have the freeze lifted")
         for row in self._stores.rollouts.living():
             if row.service == service:
                 raise Conflict(
@@ -231,32 +307,25 @@ class RolloutDesk:
         if why:
             raise NotPermitted(
                 f"{record.id} may not be tried: {why}",
-                hint="mend it and register it anew, or insist with force and a reason",
+                hint="mend it and register it anew; or insist with force and a reason, or have it readmitted",
             )
 
-    def _require_second(self, spec: ServiceSpec, what: str, *, actor: str, role: Role, challenger: VersionId) -> None:
-        why = why_not_alone(spec, what, actor=actor, role=role, involved=self._registered_by(challenger))
+    def _require_second(self, spec: ServiceSpec, what: str, record: VersionRecord, *, actor: str, role: Role) -> None:
+        involved = find_registrars(self._stores, f"version/{record.id}").union(record.registered_by)
+        why = why_not_alone(spec, what, actor=actor, role=role, involved=involved)
         if why:
             raise NotPermitted(why, hint="ask another approver")
 
     def _why_not_theirs(self, row: StoredRollout, state: State, kind: ManualKind, *, actor: str, role: Role) -> str:
         if not role.includes(Role.OPERATOR):
-            return "this needs an operator"
+            return TOO_LOW
         if not goes_ahead(kind, state):
             return ""
-        involved = {row.actor, *self._registered_by(VersionId.parse(row.challenger))}
+        # Who registered it was written down at the start, too: MLflow may be away now.
+        involved = find_registrars(self._stores, f"version/{row.challenger}", f"rollout/{row.id}") | {row.actor}
         services = self._stores.services
         for revision in (services.get(row.service, row.service_revision), services.get(row.service)):
             why = why_not_alone(revision.spec, kind.value, actor=actor, role=role, involved=involved)
             if why:
                 return why
         return ""
-
-    def _registered_by(self, version: VersionId) -> set[str]:
-        return {change.actor for change in self._stores.audit.changes(f"version/{version}")}
-
-
-def _require_words(actor: str, reason: str) -> None:
-    for name, value in (("actor", actor), ("reason", reason)):
-        if not value.strip():
-            raise InvalidInput(f"{name}: is empty", hint="say who asks and why; it is recorded")

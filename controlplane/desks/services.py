@@ -65,10 +65,8 @@ class ServiceDesk:
             NotPermitted: when it takes four eyes away and ``role`` is no approver.
         """
         preview = self.preview(spec, champion=champion, role=role)
-        revision = self._stores.services.apply(spec, actor=actor, reason=reason, expected=expected)
-        if preview.crowned and preview.champion is not None:
-            self._crown(revision, preview.champion, actor=actor, reason=reason)
-        return revision
+        first = str(preview.champion) if preview.crowned else None
+        return self._stores.services.apply(spec, actor=actor, reason=reason, expected=expected, champion=first)
 
     def preview(self, spec: ServiceSpec, *, champion: VersionRef | None = None, role: Role = Role.OPERATOR) -> Preview:
         """Return what `apply` would do, and change nothing.
@@ -141,23 +139,6 @@ class ServiceDesk:
         except NotFound:
             self._catalogue.list_versions(spec.model)
             return None
-
-    def _crown(self, revision: ServiceRevision, champion: VersionId, *, actor: str, reason: str) -> None:
-        stores, service = self._stores, revision.service
-        with stores.database.write() as connection:
-            there = stores.services.crown(connection, service, str(champion))
-            if there.previous is not None:
-                raise Conflict(
-                    f"service {service} has got another champion meanwhile: {there.previous}", hint="look at it again"
-                )
-            stores.audit.write(
-                connection,
-                actor=actor,
-                action="service.crown",
-                subject=f"service/{service}",
-                reason=reason,
-                detail={"champion": str(champion), "revision": revision.revision},
-            )
 
 
 def _check_champion(spec: ServiceSpec, crowned: str, named: VersionRef | None, catalogue: Catalogue) -> None:

@@ -15,6 +15,7 @@ from controlplane.guard.freezing import Freezing
 from controlplane.loop.ports import Orders, Sight
 from controlplane.store.freezes import Freeze
 from controlplane.store.kills import Kill
+from controlplane.store.undos import Undo
 from controlplane.store.watches import Key
 from controlplane.stores import Stores
 from rollout.evidence.counts import Tally
@@ -32,6 +33,19 @@ class Standing:
     at_s: float = float("-inf")
     kills: Mapping[str, Mapping[str, Kill]] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] = ()
+    undos: Mapping[str, Undo] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """Who takes the champion's place, in whose name and why."""
+
+    version: VersionId | None = None
+    by: str = ""
+    why: str = ""
+
+
+NOBODY = Heir()
 
 
 class ServingGuard:
@@ -65,12 +79,14 @@ class ServingGuard:
         alarms = self._watch(sight)
         killed = {VersionId.parse(version) for version in standing.kills.get(name, {})}
         killed |= {VersionId.parse(version) for service, version in self._killing if service == name}
-        keep, crown = self._fall_back(sight, killed)
+        keep, heir = self._fall_back(sight, standing, killed)
         return Orders(
             manual=self._manual(sight, standing),
             killed=frozenset(killed),
             keep=frozenset(keep),
-            crown=crown,
+            crown=heir.version,
+            crown_by=heir.by,
+            crown_why=heir.why,
             told=tuple(_event(sight, alarm) for alarm in alarms),
         )
 
@@ -91,7 +107,7 @@ class ServingGuard:
         """Read kills and freezes, once for all services of a tick."""
         if self._standing.at_s != at_s:
             kills, freezes = self._stores.kills.active(), tuple(self._stores.freezes.active())
-            self._standing = Standing(at_s, kills, freezes)
+            self._standing = Standing(at_s, kills, freezes, self._stores.undos.open())
         return self._standing
 
     def _watch(self, sight: Sight) -> tuple[Alarm, ...]:
@@ -114,24 +130,30 @@ class ServingGuard:
                     self._killing[key] = alarm.sentence
         return alarms
 
-    def _fall_back(self, sight: Sight, killed: set[VersionId]) -> tuple[set[VersionId], VersionId | None]:
+    def _fall_back(self, sight: Sight, standing: Standing, killed: set[VersionId]) -> tuple[set[VersionId], Heir]:
         """Return what stays warm, and who takes the champion's place: the version before, unless it was stopped too."""
         production, spec = sight.production, sight.spec
         if production.champion is None or production.previous is None:
-            return set(), None
+            return set(), NOBODY
         champion, previous = VersionId.parse(production.champion), VersionId.parse(production.previous)
         if previous in killed:
-            return set(), None
+            return set(), NOBODY
         if champion in killed:
             # Whatever was proven of the one before: some bad answers are less than none at all.
-            return {previous}, previous
+            kill = standing.kills.get(spec.service, {}).get(production.champion)
+            by, why = (kill.actor, kill.reason) if kill is not None else ("guard/watch", "harm was proven")
+            return {previous}, Heir(previous, by, f"{champion} was stopped: {why}")
+        undo = standing.undos.get(spec.service)
+        if undo is not None and undo.version == production.champion:
+            return {previous}, Heir(previous, undo.actor, f"{champion} was undone: {undo.reason}")
         if self._is_proven(spec.service, production.previous):
-            return set(), None
+            return set(), NOBODY
         since_s = production.since_s if production.since_s is not None else float("-inf")
         if sight.at_s - since_s >= spec.watch.keep_warm:
-            return set(), None
-        harmed = self._is_proven(spec.service, production.champion)
-        return {previous}, previous if harmed and spec.watch.on_harm is OnHarm.REVERT else None
+            return set(), NOBODY
+        if self._is_proven(spec.service, production.champion) and spec.watch.on_harm is OnHarm.REVERT:
+            return {previous}, Heir(previous, "guard/watch", f"{champion} is proven harmful")
+        return {previous}, NOBODY
 
     def _is_proven(self, service: str, version: str) -> bool:
         known = self._watches.get((service, version))

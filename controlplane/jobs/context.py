@@ -35,6 +35,7 @@ class JobContext:
         self.attempt: int = spec["attempt"]
         self.fence: int = spec["fence"]
         self.home: str = spec["home"]
+        self.actor: str = spec["actor"]
 
     def report(self, progress: float, message: str = "") -> None:
         """Tell how far the job is, in [0, 1], and what it does."""

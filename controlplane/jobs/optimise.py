@@ -59,7 +59,14 @@ def run(context: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
         require_gain=asked.require_gain,
         timing_budget_s=asked.timing_budget_s,
     )
-    made = optimise(catalogue, record, plan, settings, tell=lambda step: context.report(share_done(step), step))
+    made = optimise(
+        catalogue,
+        record,
+        plan,
+        settings,
+        tell=lambda step: context.report(share_done(step), step),
+        registered_by=(context.actor,),
+    )
     return made.to_dict()
 
 
@@ -71,6 +78,6 @@ def _find_made(
         if version.parent == record.id and version.lineage.recipe == recipe and version.created_s >= since_s:
             try:
                 return catalogue.optimisations.read(version.id)[0]
-            except NotFound:  # registered, but without its evidence: it is made again
+            except NotFound:  # somebody registered it by hand under the recipe's name
                 continue
     return None

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 from contracts.errors import Conflict, NotFound
 from controlplane.jobs.job import Job, JobState
 from controlplane.jobs.kinds import JobKinds
+from controlplane.store.audit import Audit
 from controlplane.store.database import Database, insert_new, upsert
 from controlplane.store.documents import canonical
 from controlplane.store.schema import JOB_SIGNALS, JOBS, QUEUES
@@ -28,7 +29,7 @@ class Jobs:
     """What people and schedules ask for, and workers claim."""
 
     def __init__(self, database: Database, kinds: JobKinds) -> None:
-        self.database, self.kinds = database, kinds
+        self.database, self.kinds, self._audit = database, kinds, Audit(database)
 
     def submit(
         self,
@@ -108,18 +109,25 @@ class Jobs:
         with self.database.read() as connection:
             return [Job.read(row) for row in connection.execute(found)]
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, *, actor: str, reason: str) -> Job:
         """Ask for a job's end: at once while it waits, at its worker's next heartbeat while it runs.
+
+        Asked again, or of a job that is over, it changes nothing and is not written down.
 
         Raises:
             NotFound: when there is none.
         """
         with self.database.write() as connection:
             now = self.database.now()
-            waiting = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.state == JobState.WAITING.value)
-            connection.execute(waiting.values(state=JobState.CANCELLED.value, cancel=True, ended_s=now, due_s=None))
-            running = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.state == JobState.RUNNING.value)
-            connection.execute(running.values(cancel=True))
+            mine = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.cancel.is_(False))
+            waiting = mine.where(JOBS.c.state == JobState.WAITING.value)
+            ended = {"state": JobState.CANCELLED.value, "cancel": True, "ended_s": now, "due_s": None}
+            changed = connection.execute(waiting.values(ended)).rowcount
+            running = mine.where(JOBS.c.state == JobState.RUNNING.value)
+            changed += connection.execute(running.values(cancel=True)).rowcount
+            if changed:
+                told = {"actor": actor, "reason": reason, "subject": f"job/{job_id}"}
+                self._audit.write(connection, action="job.cancel", **told)
             return self._get(connection, job_id)
 
     def signal(self, job_id: str, name: str, document: Mapping[str, Any], *, actor: str) -> bool:

@@ -152,6 +152,7 @@ class Worker:
             line = Line(ours)
             try:
                 told = {"job": job.id, "attempt": job.attempts, "fence": job.fence, "home": str(self._home)}
+                told["actor"] = job.actor
                 with contextlib.suppress(BrokenPipeError):
                     line.write({"entry": kind.entry, "arguments": job.arguments, **told})
                 yield process, line

@@ -3,12 +3,14 @@
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy import Connection, func, select
 
 from contracts.errors import RoostError
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
+from controlplane.store.fleet_wishes import FleetWish
 from controlplane.store.rollouts import StoredRollout
 from controlplane.store.schema import DECISIONS, ROLLOUTS, SERVICES
 from controlplane.store.schema import SERVICE_REVISIONS as REVISIONS
@@ -50,13 +52,17 @@ class Agenda:
     services: dict[str, Service] = field(default_factory=dict)
     rollouts: dict[str, StoredRollout] = field(default_factory=dict)
     wishes: dict[str, list[Wish]] = field(default_factory=dict)
+    fleet_wishes: list[FleetWish] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
     def alias_owner(self, model: str) -> str | None:
         """Return the service that a model's aliases follow: the first by name of those that the model serves."""
-        return next(
-            (s.name for s in self.services.values() if s.champion is not None and s.champion.model == model), None
-        )
+        return self._owners.get(model)
+
+    @cached_property
+    def _owners(self) -> dict[str, str]:
+        champions = [(name, one.champion) for name, one in sorted(self.services.items(), reverse=True)]
+        return {champion.model: name for name, champion in champions if champion is not None}
 
 
 class AgendaReader:
@@ -66,6 +72,7 @@ class AgendaReader:
         self._stores = stores
         self._specs: dict[tuple[str, int], ServiceSpec] = {}
         self._rows: dict[str, StoredRollout] = {}
+        self._services: dict[str, tuple[object, Service]] = {}
 
     def read(self) -> Agenda:
         """Return the agenda.
@@ -77,16 +84,22 @@ class AgendaReader:
         with self._stores.database.read() as connection:
             services = connection.execute(select(*columns, SERVICES.c.champion_since_s)).all()
             living = connection.execute(select(ROLLOUTS.c.id, ROLLOUTS.c.revision).where(~ROLLOUTS.c.ended)).all()
+            revisions = {row.id: row.revision for row in living}
             if sum((row.name, row.revision) not in self._specs for row in services) > FEW:
                 self._read_specs(connection)
-        agenda = Agenda(wishes=self._stores.wishes.open())
-        for row in sorted(services, key=lambda row: str(row.name)):
-            production = Production(row.name, row.champion, row.previous, row.champion_since_s)
-            try:
-                agenda.services[row.name] = Service(self.spec(row.name, row.revision), production)
-            except (RoostError, ValueError) as error:
-                agenda.problems[row.name] = f"the spec can't be read: {error}"
-        self._rows = self._read_rows({row.id: row.revision for row in living})
+        agenda = Agenda(wishes=self._stores.wishes.open(), fleet_wishes=self._stores.fleet_wishes.open())
+        for row in sorted(services):
+            known = self._services.get(row.name)
+            if known is None or known[0] != row:
+                try:
+                    production = Production(row.name, row.champion, row.previous, row.champion_since_s)
+                    known = row, Service(self.spec(row.name, row.revision), production)
+                except (RoostError, ValueError) as error:
+                    agenda.problems[row.name] = f"the spec can't be read: {error}"
+                    continue
+                self._services[row.name] = known
+            agenda.services[row.name] = known[1]
+        self._rows = self._read_rows(revisions)
         agenda.rollouts.update({row.service: row for row in self._rows.values() if not row.ended})
         return agenda
 

@@ -10,6 +10,7 @@ from contracts.ids import VersionId
 from contracts.wire.counted import Counted
 from controlplane.loop.ports import Guard
 from controlplane.loop.record import decision_document
+from controlplane.loop.room import Room, write_room
 from controlplane.loop.trial import Trial
 from controlplane.store.lease import Lease
 from controlplane.store.rollouts import Step
@@ -27,23 +28,28 @@ OURS = ("guard/", "monitor/")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One rollout's tick: what was seen, what was decided, and the wishes that were taken with it."""
+    """One rollout's tick: what was seen and decided, the wishes that were taken with it, the plan for its workers."""
 
     trial: Trial
     observation: Observation
     decision: Decision
     wishes: tuple[Wish, ...]
     is_over: bool
+    room: Room | None = None
 
 
 @dataclass(frozen=True)
 class Tick:
-    """Everything that one tick writes: the rollouts' pages, how far telemetry is counted, champions, and events."""
+    """Everything that one tick writes: the rollouts' pages, how far telemetry is counted, champions, and events.
+
+    ``met`` names the fleet wishes that are met or over.
+    """
 
     pages: Sequence[Page] = ()
     counted: Counted | None = None
     crowned: dict[str, VersionId] = field(default_factory=dict)
     told: Sequence[Event] = ()
+    met: Sequence[str] = ()
 
 
 class Book:
@@ -61,13 +67,12 @@ class Book:
         """
         stores, fence = self._stores, lease.fence
         with stores.database.write() as connection:
-            stores.rollouts.save(
-                connection, lease, [Step(p.trial.row.revision, p.decision.state, p.is_over) for p in tick.pages]
-            )
+            stores.rollouts.save(connection, lease, [_step(page) for page in tick.pages])
             stores.ledger.write(connection, [_record(page) for page in tick.pages])
             if tick.counted is not None:
                 stores.cursors.write(connection, GATEWAY, tick.counted, fence=fence)
             stores.wishes.close(connection, _closed(tick.pages), fence=fence)
+            stores.fleet_wishes.end(connection, list(tick.met))
             for service, version in tick.crowned.items():
                 stores.services.crown(connection, service, str(version))
             for page in tick.pages:
@@ -93,6 +98,12 @@ class Book:
         if now is Phase.ROLLING_BACK or ours:
             row = page.trial.row
             self._stores.rollouts.remember(connection, row, row.digest, page.decision.reason.sentence)
+
+
+def _step(page: Page) -> Step:
+    trial = page.trial
+    room = trial.row.room if page.room is trial.room else write_room(page.room)
+    return Step(trial.row.revision, page.decision.state, page.is_over, room)
 
 
 def _record(page: Page) -> dict[str, object]:

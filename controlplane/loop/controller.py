@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 LEASE = "controller"
 LEASE_S = 10.0
 TICK_S = 1.0
+MOST_SKEW_S = 5.0
+"""A control plane whose clock is further from the database's doesn't lead: phases and windows are timed by it."""
 MOST_SAMPLES = 256
 NO_TELEMETRY = TelemetryReply(batches=())
 
@@ -113,11 +115,13 @@ class Controller:
             if self._lease is None:
                 self._hands = None
             else:
+                _require_right_clock(self._lease)
                 self._lead(self._lease)
         except (RoostError, SQLAlchemyError) as error:
             # Nobody knows what of this tick was written: the next one begins with what the stores say.
             problem = error.message if isinstance(error, RoostError) else f"{type(error).__name__}: {error}"
-            log.warning("a tick was not finished: %s", problem)
+            if problem != self._snapshot.problem:
+                log.warning("a tick was not finished: %s", problem)
             self._hands = None
             if isinstance(error, Conflict):
                 self._resign()
@@ -143,11 +147,19 @@ class Controller:
         asked = self._watchers.look(reply, list(sights.values())) if self._watchers is not None else {}
         orders = {name: self._guard.look(sight) for name, sight in sights.items()}
         decider = Decider(
-            agenda, trials, hands, seen, sorter=self._sorter, kept={name: one.keep for name, one in orders.items()}
+            agenda,
+            trials,
+            hands,
+            seen,
+            sorter=self._sorter,
+            kept={name: one.keep for name, one in orders.items()},
+            means=self._world.means,
         )
         pages = decider.decide(sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
         after = trials | {
-            page.trial.spec.service: page.trial.after(page.decision, fence=lease.fence, is_over=page.is_over)
+            page.trial.spec.service: page.trial.after(
+                page.decision, fence=lease.fence, is_over=page.is_over, room=page.room
+            )
             for page in pages
         }
         planner = Planner(
@@ -157,14 +169,14 @@ class Controller:
         told = [event for one in orders.values() for event in one.told] + decider.told + plan.told
         told += self._watchers.take_told() if self._watchers is not None else []
         self._leader.step()  # judging may have taken long: what is left of the lease is made longer before it ends
-        events = self._book.write(lease, Tick(pages, counted, plan.crowned, told))
+        events = self._book.write(lease, Tick(pages, counted, plan.crowned, told, plan.met))
         self._counted = counted
         for trial in after.values():
             self._reader.put(trial.row)
         self._trials = {trial.row.id: trial for trial in after.values() if not trial.row.ended}
         for event in events:
             self._announce(event)
-        hands.carry_out(plan.traffic, plan.wanted, plan.aliases, held=plan.held)
+        hands.carry_out(plan.traffic, plan.wanted, plan.aliases, held=plan.held, drained=plan.drained)
         problems = unread | decider.problems | plan.problems
         self._views = make_views(agenda, after, pages, hands=hands, seen=seen, sorter=self._sorter, problems=problems)
 
@@ -261,4 +273,13 @@ class Controller:
             ticks=self._snapshot.ticks + 1,
             services=self._views if leads else {},
             problem=problem,
+        )
+
+
+def _require_right_clock(lease: Lease) -> None:
+    if abs(lease.ahead_s) > MOST_SKEW_S:
+        told = "ahead of" if lease.ahead_s > 0 else "behind"
+        raise Conflict(
+            f"this machine's clock is {abs(lease.ahead_s):.0f} s {told} the database's: it does not lead",
+            hint="set both clocks by NTP; roost doctor shows the difference",
         )

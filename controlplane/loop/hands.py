@@ -1,21 +1,18 @@
 """The hands of the loop: routes, workers and aliases are brought to what is decided, and seen as they are."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from contracts.errors import RoostError, Unavailable
 from contracts.events import Event
 from contracts.ids import VersionId
 from controlplane.loop.aliases import AliasKeeper, AliasState, Wanted
 from controlplane.loop.chores import Chores
-from controlplane.loop.placing import Headroom, Placer, Prepared
+from controlplane.loop.placing import Placer, Size, size_of
 from controlplane.loop.routing import DesiredTraffic, RoutingDesk
 from controlplane.loop.trial import Trial
 from controlplane.loop.world import World
 from rollout.actions import ActionKind, FailedEffect
-from rollout.phases import BEFORE_TRAFFIC, Phase
 from serving.fleet.port import FleetState
-
-STARTING = BEFORE_TRAFFIC | {Phase.PAUSED, Phase.FAILED}
 
 
 class Hands:
@@ -36,7 +33,7 @@ class Hands:
     ) -> None:
         self._world, self._aliases, self._prompts, self._may_act = world, aliases, prompts, may_act
         self.routing = RoutingDesk(world.data_plane, world.fleet, fence=fence)
-        self.placer = Placer(world.catalogue, world.fleet, chores, memory_budget_bytes=world.memory_budget_bytes)
+        self.placer = Placer(world.catalogue, world.fleet, chores)
         self._knows_table = False
         self._strays: dict[str, VersionId | None] = {}
         self.problems: dict[VersionId, RoostError] = {}
@@ -78,22 +75,12 @@ class Hands:
         warm = self.placer.is_warm(version, seen, self.prompts(trial), may_be_blank=trial.row.forced)
         if isinstance(warm, RoostError):
             return False, [self.failed(ActionKind.WARM, warm)]
-        return warm, [failed] if failed is not None else []
+        all_there = len(seen.endpoints(version)) >= trial.size(version).replicas
+        return warm and all_there, [failed] if failed is not None else []
 
     def serves(self, version: VersionId, seen: FleetState) -> bool:
         """Tell whether a version is proven ready to take all traffic."""
         return self.placer.is_warm(version, seen, self._prompts) is True
-
-    def is_starting(self, trial: Trial, seen: FleetState) -> bool:
-        """Tell whether a rollout has had no traffic, and its challenger is not placed yet."""
-        return trial.state.phase in STARTING and seen.placement(trial.challenger) is None
-
-    def headroom(self, trial: Trial, others: Iterable[VersionId]) -> Headroom | RoostError | None:
-        """Tell whether a challenger fits, or why it can't be placed at all; None while its bytes are verified."""
-        prepared = self.placer.prepare(trial.challenger)
-        if not isinstance(prepared, Prepared):
-            return prepared
-        return self.placer.headroom(prepared, trial.champion, others)
 
     def alias(self, model: str) -> AliasState:
         """Return where a model's champion alias was last seen."""
@@ -102,20 +89,25 @@ class Hands:
     def carry_out(
         self,
         traffic: Mapping[str, DesiredTraffic],
-        wanted: Iterable[VersionId],
+        wanted: Mapping[VersionId, Size],
         aliases: Sequence[Wanted],
         *,
         held: Collection[str] = (),
+        drained: Collection[str] = (),
     ) -> bool:
         """Bring routes, workers and aliases a step nearer; a version goes only when no route leads to it any more.
+
+        ``drained`` are the processes of workers that are to be replaced.
 
         Raises:
             Conflict: when a later leader wrote the routing table.
         """
         if not self._may_act():
             return False
-        placed = set(wanted) | (self.routing.versions_in_force() if self._knows_table else set())
-        self.problems = self.placer.apply(placed)
+        routed = self.routing.versions_in_force() if self._knows_table else set()
+        seen = self._world.fleet.observe()
+        self.problems = self.placer.apply({version: size_of(version, seen) for version in routed} | dict(wanted))
+        self._world.fleet.drain(frozenset(drained))
         self.routing.want_only(traffic, held=held)
         settled = self._knows_table and self._may_act() and self.routing.reconcile()
         for one in aliases:

@@ -1,46 +1,46 @@
-"""Placing: which versions run, whether they fit, and whether their warm-up prompts are drawn."""
+"""Placing: which versions run in how many workers, and whether their warm-up prompts are drawn."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.errors import RoostError, Unavailable
 from contracts.ids import VersionId
-from contracts.units import format_bytes
+from contracts.wire.capacity import WorkerLimits
 from contracts.wire.routing import Endpoint
-from contracts.wire.worker import WorkerState
+from contracts.wire.worker import WorkerSpec, WorkerState
 from controlplane.loop.chores import Chores
 from controlplane.loop.effects import warm_replica, worker_spec
 from registry.catalogue import Catalogue
 from rollout.actions import ActionKind, FailedEffect
-from serving.fleet.budget import expect_bytes
 from serving.fleet.port import Fleet, FleetState, Placement
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """How a version is placed, its bytes verified, and the memory that its worker will take."""
+    """How a worker of a version is started, its bytes verified."""
 
-    placement: Placement
-    memory_bytes: int
+    worker: WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Headroom:
-    """Whether a challenger fits beside everything else; ``fits`` is None where nobody knows the budget."""
+class Size:
+    """How many workers a version gets; ``limits`` are theirs while they draw smaller batches, None for its own."""
 
-    fits: bool | None
-    ever: bool
-    sentence: str
+    replicas: int = 1
+    limits: WorkerLimits | None = None
+
+
+def size_of(version: VersionId, seen: FleetState) -> Size:
+    """Return how many workers a version has now: one, where it has none yet."""
+    placed = seen.placement(version)
+    return Size() if placed is None else Size(placed.replicas, placed.spec.limits)
 
 
 class Placer:
     """Brings the fleet to what should run; verifying bytes and drawing warm-up prompts go on beside the loop."""
 
-    def __init__(
-        self, catalogue: Catalogue, fleet: Fleet, chores: Chores, *, memory_budget_bytes: int | None = None
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, fleet: Fleet, chores: Chores) -> None:
         self._catalogue, self._fleet, self._chores = catalogue, fleet, chores
-        self._budget_bytes = memory_budget_bytes
 
     def prepare(self, version: VersionId) -> Prepared | RoostError | None:
         """Return how a version is placed, why it can't be, or None while its bytes are being verified."""
@@ -50,7 +50,7 @@ class Placer:
         prepared: Prepared = outcome.value
         return prepared
 
-    def apply(self, wanted: Iterable[VersionId]) -> dict[VersionId, RoostError]:
+    def apply(self, wanted: Mapping[VersionId, Size]) -> dict[VersionId, RoostError]:
         """Make these versions and no others run; return those that can't be placed, and why.
 
         While nothing is placed yet, what can't be verified only because the catalogue is away holds all back: the
@@ -58,43 +58,33 @@ class Placer:
         """
         seen, placements, waiting = self._fleet.observe(), [], False
         errors: dict[VersionId, RoostError] = {}
-        for version in sorted(wanted):
-            placed = seen.placement(version)
-            if placed is None:
-                prepared = self.prepare(version)
-                if isinstance(prepared, RoostError):
-                    errors[version] = prepared
-                    waiting |= isinstance(prepared, Unavailable)
-                elif prepared is None:
-                    waiting = True
-                else:
-                    placed = prepared.placement
-            if placed is not None:
+        for version, size in sorted(wanted.items()):
+            placed = self._placement(version, size, seen.placement(version))
+            if isinstance(placed, RoostError):
+                errors[version] = placed
+                waiting |= isinstance(placed, Unavailable)
+            elif placed is None:
+                waiting = True
+            else:
                 placements.append(placed)
         if tuple(placements) != seen.placements and not (waiting and not seen.placements):
             self._fleet.apply(tuple(placements))
         return errors
 
-    def headroom(self, mine: Prepared, champion: VersionId, others: Iterable[VersionId]) -> Headroom:
-        """Tell whether a challenger's worker fits beside its champion's and the others'."""
-        challenger = mine.placement.spec.version
-        if self._budget_bytes is None:
-            sentence = "the fleet's memory is not known: the challenger starts beside the champion"
-            return Headroom(fits=None, ever=True, sentence=sentence)
-        beside = self._needs(champion)
-        taken = beside + sum(self._needs(version) for version in set(others) - {challenger, champion})
-        needs, budget = format_bytes(mine.memory_bytes), format_bytes(self._budget_bytes)
-        if mine.memory_bytes + beside > self._budget_bytes:
-            sentence = (
-                f"{challenger} needs {needs} beside {format_bytes(beside)} of {champion}, "
-                f"and the fleet may use {budget} in all: they can't run side by side"
-            )
-            return Headroom(fits=False, ever=False, sentence=sentence)
-        if mine.memory_bytes + taken > self._budget_bytes:
-            left = format_bytes(max(0, self._budget_bytes - taken))
-            sentence = f"{challenger} needs {needs} and {left} of {budget} are left: it waits until others have ended"
-            return Headroom(fits=False, ever=True, sentence=sentence)
-        return Headroom(fits=True, ever=True, sentence=f"{challenger} needs {needs}; {budget} are enough for all")
+    def _placement(self, version: VersionId, size: Size, placed: Placement | None) -> Placement | RoostError | None:
+        """Return how a version's workers are started; those that run are not changed for want of an answer."""
+        prepared = self.prepare(version)
+        if isinstance(prepared, Prepared):
+            worker = prepared.worker
+            if size.limits is not None:
+                worker = worker.model_copy(update={"limits": size.limits})
+        elif placed is not None:
+            worker = placed.spec
+        else:
+            return prepared
+        if placed is not None and placed.replicas == size.replicas and placed.spec == worker:
+            return placed
+        return Placement(spec=worker, replicas=size.replicas)
 
     def is_warm(
         self, version: VersionId, seen: FleetState, prompts: Sequence[str], *, may_be_blank: bool = True
@@ -128,9 +118,4 @@ class Placer:
         return outcome is not None and (outcome.error or True)
 
     def _prepare(self, version: VersionId) -> Prepared:
-        spec = worker_spec(self._catalogue, version)
-        return Prepared(Placement(spec=spec), expect_bytes(spec))
-
-    def _needs(self, version: VersionId) -> int:
-        prepared = self.prepare(version)
-        return prepared.memory_bytes if isinstance(prepared, Prepared) else 0
+        return Prepared(worker_spec(self._catalogue, version))

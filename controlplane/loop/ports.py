@@ -79,13 +79,15 @@ class Orders:
 
     ``manual`` goes to the living rollout, like a person's wish. A ``killed`` version is never routed to, from this
     very tick on. ``keep`` versions stay warm beside the champion, and ``crown`` takes the champion's place once it is
-    proven ready. ``told`` goes to people.
+    proven ready, in the name of ``crown_by``. ``told`` goes to people.
     """
 
     manual: tuple[ManualAction, ...] = ()
     killed: frozenset[VersionId] = frozenset()
     keep: frozenset[VersionId] = frozenset()
     crown: VersionId | None = None
+    crown_by: str = "guard"
+    crown_why: str = "the guard ordered it"
     told: tuple[Event, ...] = ()
 
 

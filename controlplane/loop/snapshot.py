@@ -16,8 +16,9 @@ from serving.fleet.port import FleetState
 class ServiceView:
     """One service after a tick.
 
-    ``replicas`` are the champion's ready ones; ``decision`` the living rollout's last, ``weight_applied`` the share
-    that gateways follow (None: unknown). ``problem`` is what keeps the service from being as it should, "" for nothing.
+    ``replicas`` are the champion's ready ones; ``busiest_rate`` is the most requests per second of late; ``decision``
+    the living rollout's last, ``weight_applied`` the share that gateways follow (None: unknown). ``problem`` is what
+    keeps the service from being as it should, "" for nothing.
     """
 
     service: str
@@ -26,6 +27,7 @@ class ServiceView:
     replicas: int
     request_rate: float
     newest_telemetry_s: float | None
+    busiest_rate: float | None = None
     rollout_id: str | None = None
     generation: int = 0
     challenger: str | None = None
@@ -73,6 +75,7 @@ def make_views(
             replicas=len(seen.endpoints(champion)) if champion is not None else 0,
             request_rate=flow.request_rate,
             newest_telemetry_s=flow.newest_s,
+            busiest_rate=flow.busiest_rate,
             rollout_id=trial.row.id if trial is not None else None,
             generation=trial.row.generation if trial is not None else 0,
             challenger=trial.state.challenger if trial is not None else None,

@@ -6,6 +6,8 @@ from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.specs.service import ServiceSpec
 from contracts.wire.routing import Split
+from controlplane.loop.placing import Size
+from controlplane.loop.room import Room, read_room, write_room
 from controlplane.loop.routing import DesiredTraffic
 from controlplane.policies import policy_of
 from controlplane.store.rollouts import StoredRollout
@@ -20,12 +22,16 @@ CROWNED = frozenset({Phase.PROMOTING, Phase.BAKING, Phase.PROMOTED, Phase.FAILED
 
 @dataclass(frozen=True)
 class Trial:
-    """One rollout; ``spec`` is the revision that it was started with, by which its traffic is counted and judged."""
+    """One rollout; ``spec`` is the revision that it was started with, by which its traffic is counted and judged.
+
+    ``room`` is what was planned for its workers, None before there is a plan.
+    """
 
     row: StoredRollout
     state: State
     policy: Policy
     spec: ServiceSpec
+    room: Room | None = None
 
     @property
     def champion(self) -> VersionId:
@@ -42,13 +48,19 @@ class Trial:
         """What effects are told by: rollout, generation and step; the leader's number is added where it is known."""
         return f"{self.row.id}, generation {self.row.generation}, step {self.row.revision}"
 
-    def after(self, decision: Decision, *, fence: int, is_over: bool) -> "Trial":
+    def after(self, decision: Decision, *, fence: int, is_over: bool, room: Room | None) -> "Trial":
         """Return the rollout once a decision on it is written."""
         state = decision.state
         row = replace(
-            self.row, revision=self.row.revision + 1, fence=fence, phase=state.phase.value, ended=is_over, state=""
+            self.row,
+            revision=self.row.revision + 1,
+            fence=fence,
+            phase=state.phase.value,
+            ended=is_over,
+            state="",
+            room=self.row.room if room is self.room else write_room(room),
         )
-        return replace(self, row=row, state=state)
+        return replace(self, row=row, state=state, room=room)
 
     def owner(self) -> VersionId:
         """Return who owns production: the challenger from the moment that all traffic was acknowledged to be its."""
@@ -76,6 +88,16 @@ class Trial:
             return {self.champion}
         return {self.challenger} if self.state.retiring else {self.champion, self.challenger}
 
+    def size(self, version: VersionId) -> Size:
+        """Return how many workers one of its versions gets: as planned while it lives, and all of them afterwards.
+
+        A champion keeps what it has until there is room for both.
+        """
+        whole = Size(self.spec.workers.replicas)
+        if self.room is None or not self.room.starts or self.state.retiring or self.state.phase in ENDED:
+            return whole
+        return Size(self.room.challenger, self.room.limits) if version == self.challenger else Size(self.room.champion)
+
     def leaving(self) -> VersionId | None:
         """Return the version whose retirement is asked for, None while there is none."""
         if self.state.phase in LOST:
@@ -96,4 +118,4 @@ def open_trial(row: StoredRollout, spec: ServiceSpec) -> Trial:
             f"{row.id} was started under another policy than its spec compiles to now",
             hint="abort it and start anew: a rollout keeps the policy it was started with",
         )
-    return Trial(row, state, policy, spec)
+    return Trial(row, state, policy, spec, read_room(row.room))

@@ -1,10 +1,11 @@
 """The world that a control plane acts on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contracts.clock import Clock
 from contracts.rng import Rng
 from controlplane.loop.ports import DataPlane
+from controlplane.loop.room import Means
 from registry.catalogue import Catalogue
 from serving.fleet.port import Fleet
 
@@ -13,7 +14,7 @@ from serving.fleet.port import Fleet
 class World:
     """The ports that the loop acts through.
 
-    ``memory_budget_bytes`` is what the fleet's workers may hold in all, None where nobody knows.
+    ``means`` is what the fleet's workers may use in all.
     """
 
     clock: Clock
@@ -21,4 +22,4 @@ class World:
     catalogue: Catalogue
     fleet: Fleet
     data_plane: DataPlane
-    memory_budget_bytes: int | None = None
+    means: Means = field(default_factory=Means)

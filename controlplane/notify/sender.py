@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,11 +46,20 @@ def tell(outbox: Outbox, connection: Connection, event: Event, key: str) -> bool
 class Sender:
     """Delivers, at least once and with the same key each time; what fails is tried later and later.
 
-    Channels don't wait for each other. ``home`` is where files of secrets lie.
+    Channels don't wait for each other. ``home`` is where files of secrets lie. An event that ``is_silenced`` goes to
+    nobody.
     """
 
-    def __init__(self, outbox: Outbox, settings: NotifySettings, home: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: NotifySettings,
+        home: Path,
+        clock: Clock,
+        is_silenced: Callable[[Event], bool] = lambda event: False,
+    ) -> None:
         self._outbox, self._settings, self._home, self._clock = outbox, settings, home, clock
+        self._is_silenced = is_silenced
 
     def step(self) -> int:
         """Pass on the events that are there and send the letters that are due, once each; return how many were taken.
@@ -73,6 +82,8 @@ class Sender:
 
     def _recipients(self, message: Message) -> dict[str, float]:
         event = Event.model_validate(message.document)
+        if self._is_silenced(event):
+            return {}
         about = hashlib.sha256(event.subject.encode()).hexdigest()[:16]
         found = {f"{TO}{channel}/{about}": self._settings.group for channel in self._settings.channels_for(event.code)}
         if self._settings.annotations is not None and event.code in ANNOTATED:

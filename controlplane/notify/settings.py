@@ -6,15 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, IPvAnyNetwork, ValidationError, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
-from contracts.errors import InvalidInput, SpecError
 from contracts.ids import Name
 from contracts.model import Frozen
-from contracts.specs.loading import describe_problems, parse_yaml
-from contracts.units import WRITTEN_BY_HAND, Duration
+from contracts.units import Duration
 from controlplane.notify.egress import Address, is_public
 from controlplane.secret import Secret
+from controlplane.settings_files import read_settings
 
 FILE = "notify.yaml"
 METADATA = ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10")
@@ -148,14 +147,4 @@ def load_notify(path: Path) -> NotifySettings:
     Raises:
         SpecError: with every mistake found.
     """
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return NotifySettings()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} can't be read: {error}", hint="let this user read it") from None
-    document = parse_yaml(text, path.name)
-    try:
-        return NotifySettings.model_validate(document, context={WRITTEN_BY_HAND: True})
-    except ValidationError as error:
-        raise SpecError(path.name, describe_problems(error, NotifySettings, document)) from None
+    return read_settings(path, NotifySettings) or NotifySettings()

@@ -16,6 +16,9 @@ from rollout.simulate.scenario import Quality, Rates, Scenario
 
 SHORTEST_TICK_S = 1.0
 MOST_TICKS = 2_000
+HIGHEST_RATE = 1e6
+MOST_SCORES = 5_000_000
+"""Scores that all runs together may draw in one tick: they are drawn one by one, and lie in memory at once."""
 
 
 def load_policy(file: Path) -> tuple[ServiceSpec, Policy]:
@@ -36,6 +39,23 @@ def tick_of(policy: Policy) -> float:
     """Return the seconds between decisions of a simulation: a second, more where there'd be too many."""
     length_s = policy.spec.max_duration + policy.spec.bake
     return max(SHORTEST_TICK_S, math.ceil(length_s / MOST_TICKS))
+
+
+def check_size(policy: Policy, *, request_rate: float, runs: int) -> None:
+    """Refuse a rehearsal that would fill the memory.
+
+    Raises:
+        InvalidInput: when all runs would draw more scores in one tick than `MOST_SCORES`.
+    """
+    sampled = sum(slo.sample for slo in policy.slos.values() if isinstance(slo, ScoreSlo))
+    drawn = request_rate * tick_of(policy) * sampled
+    if drawn * runs > MOST_SCORES:
+        fitting = max(math.floor(MOST_SCORES / drawn), 0)
+        raise InvalidInput(
+            f"runs: {runs} runs at {request_rate:g} requests per second draw {drawn * runs:.3g} scores in each tick of "
+            f"{tick_of(policy):g} s, more than fit into memory",
+            hint=f"ask for at most {fitting} runs, or for a lower rate, sample or max_duration",
+        )
 
 
 def read_levels(texts: Sequence[str], policy: Policy, option: str) -> dict[str, float]:
@@ -75,8 +95,11 @@ def make_scenario(
     """
     if not policy.counted:
         raise InvalidInput("slos: a simulation needs an availability or latency objective")
-    if not request_rate > 0 or not math.isfinite(request_rate):
-        raise InvalidInput(f"rate: {request_rate:g} is not a number of requests per second", hint="write --rate 20")
+    if not 0 < request_rate <= HIGHEST_RATE:
+        raise InvalidInput(
+            f"rate: {request_rate:g} is not a number of requests per second up to {HIGHEST_RATE:g}",
+            hint="write --rate 20",
+        )
     typical = {
         name: TYPICAL_BURN * (1.0 - policy.slos[name].objective) if name in policy.slos else 0.01
         for name in policy.counted

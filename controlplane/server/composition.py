@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -19,17 +19,15 @@ from contracts.events import Event
 from controlplane.api.access import load_access
 from controlplane.api.app import make_api
 from controlplane.api.context import ApiContext, Shelf
+from controlplane.desks.silencing import SilenceDesk
 from controlplane.evaluation.comparing import open_comparisons
 from controlplane.evaluation.required import RequiredComparison
-from controlplane.guard.budgets import RecordedBudgets
-from controlplane.guard.freezing import Freezing
-from controlplane.guard.guard import make_guard
 from controlplane.hooks import keep_delivering
 from controlplane.job_kinds import declare_schedules
 from controlplane.jobs.schedules import Schedules
 from controlplane.jobs.worker import Worker
 from controlplane.loop.controller import Controller
-from controlplane.loop.ports import Guard
+from controlplane.loop.outlook import Outlook
 from controlplane.metrics.control import ControlMetrics
 from controlplane.metrics.snapshot import ControlSnapshot
 from controlplane.notify.sender import Sender
@@ -37,8 +35,7 @@ from controlplane.notify.settings import load_notify
 from controlplane.server.app import join_apps
 from controlplane.server.crew import Crew
 from controlplane.server.gauges import take_snapshot
-from controlplane.settings import Settings
-from controlplane.store.history import History
+from controlplane.settings import Settings, make_home
 from controlplane.stores import Stores
 from controlplane.web.app import make_app
 from controlplane.web.protection import LOOPBACK
@@ -102,19 +99,12 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
         Conflict: when another process runs on it.
         Unavailable: when database or gateway don't answer.
     """
+    make_home(settings.home)
     access, notify = load_access(settings.home), load_notify(settings.home / NOTIFY_FILE)
     with ExitStack() as stack:
         clock = SystemClock()
-        freezings: list[Freezing] = []
-
-        def watch(stores: Stores) -> Guard:
-            # Opened once the home is ours, and closed after everybody who asks it.
-            history = stack.enter_context(closing(History(settings.history_uri)))
-            freezings.append(Freezing(stores, clock, RecordedBudgets(history, clock)))
-            return make_guard(stores, clock, freezings[0])
-
         system = stack.enter_context(
-            embedded_system(settings, clock, gateway_port=gateway_port, leave=leave, tell=_log_event, guard=watch)
+            embedded_system(settings, clock, gateway_port=gateway_port, leave=leave, tell=_log_event)
         )
         controller, stores, home = system.controller, system.stores, Home(settings)
         context = ApiContext(
@@ -124,16 +114,17 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
             cast("Shelf", system.world.catalogue),
             access=access,
             leads=lambda: controller.leads,
-            freeze=freezings[0],
+            freeze=system.freezing,
+            outlook=Outlook(stores, system.world, controller.snapshot),
             preconditions=(RequiredComparison(settings, system.world.catalogue),),
             find_comparisons=partial(_find_comparisons, settings),
         )
         hosts = (*LOOPBACK, *access.hosts)
         api = make_api(context)
         gauges = Gauges(controller, stores, home)
-        app = join_apps(make_app(home, api=api, hosts=hosts), api, gauges.render, hosts)
+        app = join_apps(make_app(home, api=api, hosts=hosts, places=context.places), api, gauges.render, hosts)
         home.workers.observe = system.world.fleet.observe
-        sender = Sender(stores.outbox, notify, settings.home, clock)
+        sender = Sender(stores.outbox, notify, settings.home, clock, SilenceDesk(stores).hushes)
         yield Plane(settings, stores, controller, home, app, system.gateway_url, sender, gauges)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from contracts.errors import Unavailable
 from controlplane.cli.client import read_error
+from controlplane.server.listening import listen
 from controlplane.server.options import ServerOptions
 from controlplane.server.presence import ending_line, read_first_token, read_presence, start_lines, token_line
 from controlplane.settings import Settings, make_home
@@ -74,6 +75,8 @@ def find_serving(settings: Settings) -> list[ProcessReport]:
 
 def _start(options: ServerOptions, settings: Settings) -> dict[str, Any]:
     """Start the process and return what it says of itself once it answers."""
+    with listen(options.host, options.port):
+        pass  # told here, before anything is made
     make_home(settings.home)
     settings.logs.mkdir(exist_ok=True)
     errors = settings.logs / "start.log"

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from contracts.errors import RoostError
 from contracts.units import format_bytes
 from controlplane.api.access import load_access
+from controlplane.keeping import load_keep
 from controlplane.notify.settings import load_notify
 from controlplane.server.detached import find_serving
 from controlplane.server.presence import read_presence
@@ -133,7 +134,9 @@ def _look_at_settings(settings: Settings) -> Iterator[Finding]:
     load_access(settings.home)
     load_notify(settings.home / "notify.yaml")
     load_telemetry(settings.home / "telemetry.yaml")
-    names = [name for name in ("access.yaml", "notify.yaml", "telemetry.yaml") if (settings.home / name).exists()]
+    load_keep(settings.home)
+    files = ("access.yaml", "notify.yaml", "telemetry.yaml", "keep.yaml")
+    names = [name for name in files if (settings.home / name).exists()]
     yield Finding("settings", State.WELL, ", ".join(names) or "the defaults")
 
 

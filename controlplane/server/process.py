@@ -7,17 +7,17 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
 
-from contracts.errors import Conflict
 from controlplane.server.collector import collect_seldom
 from controlplane.server.composition import Plane, compose
 from controlplane.server.first_token import ensure_first_token
+from controlplane.server.listening import listen
 from controlplane.server.logs import set_up_logs
 from controlplane.server.options import ServerOptions
 from controlplane.server.presence import ending_line, remove_presence, start_lines, token_line, write_presence
@@ -40,7 +40,7 @@ def run_server(options: ServerOptions, tell: Callable[[str], None]) -> None:
     settings = Settings(options.home)
     options.check_exposure()
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(options.host, options.port))
+        listener = stack.enter_context(listen(options.host, options.port))
         stack.enter_context(_ended_by_signals())
         # Removed last: who waits for the end sees everything ended.
         stack.callback(remove_presence, settings)
@@ -132,20 +132,6 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise Conflict(
-                f"port: {port} on {host} can't be had: {error.strerror}", hint="name another with --port, or 0 for any"
-            ) from None
-        yield listener
 
 
 def _named(host: str) -> str:

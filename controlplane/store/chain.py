@@ -1,7 +1,7 @@
 """Records that are chained: each names the digest of the one before, so that none is changed or taken out unseen."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,23 @@ class Chain:
         self.name = table.name
         self._table, self._noun, self._subject = table, noun, subject
 
-    def append(self, connection: Connection, records: Sequence[Mapping[str, Any]]) -> list[Link]:
-        """Add records, each with at least ``at_s`` and the subject; writers on other connections wait their turn."""
+    def append(
+        self,
+        connection: Connection,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        spell: Callable[[Mapping[str, Any]], str] = canonical,
+    ) -> list[Link]:
+        """Add records, each with at least ``at_s`` and the subject; writers on other connections wait their turn.
+
+        ``spell`` is how a body becomes text.
+        """
         row = connection.execute(self._head().with_for_update()).one()
         length, previous = int(row.length), str(row.digest)
         links, rows = [], []
         for sequence, record in enumerate(records, start=length):
             body = {**record, "sequence": sequence, "previous": previous}
-            text = canonical(body)
+            text = spell(body)
             previous = digest_of(text)
             links.append(Link(sequence, body, previous))
             known = {"sequence": sequence, "at_s": record["at_s"], "subject": record[self._subject]}

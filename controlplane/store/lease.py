@@ -5,7 +5,7 @@ every write checks its number in its own transaction. On PostgreSQL that check l
 until the write is committed; on SQLite there is one writer at a time anyway.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
@@ -22,7 +22,8 @@ MARGIN = 0.1
 class Lease:
     """A grant: ``fence`` is its number, ``until_s`` its end on the database's clock.
 
-    ``stop_s`` is when its holder stops acting by its own monotonic clock, a little earlier.
+    ``stop_s`` is when its holder stops acting by its own monotonic clock, a little earlier. ``ahead_s`` is by how much
+    at least the holder's wall clock is ahead of the database's, below 0 when it is behind.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Lease:
     fence: int
     until_s: float
     stop_s: float
+    ahead_s: float = 0.0
 
 
 class Leases:
@@ -42,25 +44,25 @@ class Leases:
         """Return a lease under a new, greater number, or None while somebody else's lasts."""
         if length_s <= 0 or not holder:
             raise InvalidInput("lease: a holder and a length above 0 are needed")
-        begun_s = self._clock.monotonic_s()
+        begun = self._read_clock()
         with self._database.write() as connection:
             insert_new(connection, LEASES, {"name": name, "holder": "", "fence": 0, "until_s": 0.0})
             now = self._database.now()
             free = (LEASES.c.name == name) & (LEASES.c.until_s < now)
             taken = update(LEASES).where(free).values(holder=holder, fence=LEASES.c.fence + 1, until_s=now + length_s)
             row = connection.execute(taken.returning(LEASES.c.fence, LEASES.c.until_s)).one_or_none()
-        return None if row is None else Lease(name, holder, row.fence, row.until_s, _stop_s(begun_s, length_s))
+        return None if row is None else self._measure(Lease(name, holder, row.fence, row.until_s, 0.0), length_s, begun)
 
     def renew(self, lease: Lease, length_s: float) -> Lease | None:
         """Return the lease made longer, or None when it has ended: an ended lease is never revived."""
-        begun_s = self._clock.monotonic_s()
+        begun = self._read_clock()
         with self._database.write() as connection:
             now = self._database.now()
             longer = update(LEASES).where(_held(lease), LEASES.c.until_s >= now).values(until_s=now + length_s)
             row = connection.execute(longer.returning(LEASES.c.until_s)).one_or_none()
         if row is None:
             return None
-        return Lease(lease.name, lease.holder, lease.fence, row.until_s, _stop_s(begun_s, length_s))
+        return self._measure(replace(lease, until_s=row.until_s), length_s, begun)
 
     def release(self, lease: Lease) -> None:
         """End a lease now, so that the next holder needn't wait; one that has gone to another stays theirs."""
@@ -86,6 +88,15 @@ class Leases:
                 f"the lease on {lease.name} under number {lease.fence} is over: nothing was written",
                 hint="another control plane leads, or this one was stopped for too long",
             )
+
+    def _read_clock(self) -> tuple[float, float]:
+        return self._clock.monotonic_s(), self._clock.now_s()
+
+    def _measure(self, lease: Lease, length_s: float, begun: tuple[float, float]) -> Lease:
+        """Return a grant that was asked for when our clocks read ``begun`` with what it means by them."""
+        granted_s = lease.until_s - length_s  # by the database's clock, which was read since then
+        ahead_s = max(begun[1] - granted_s, 0.0) - max(granted_s - self._clock.now_s(), 0.0)
+        return replace(lease, stop_s=begun[0] + length_s * (1 - MARGIN), ahead_s=ahead_s)
 
 
 class Leader:
@@ -120,7 +131,3 @@ class Leader:
 
 def _held(lease: Lease) -> ColumnElement[bool]:
     return (LEASES.c.name == lease.name) & (LEASES.c.holder == lease.holder) & (LEASES.c.fence == lease.fence)
-
-
-def _stop_s(begun_s: float, length_s: float) -> float:
-    return begun_s + length_s * (1 - MARGIN)

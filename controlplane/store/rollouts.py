@@ -1,17 +1,20 @@
-"""Rollouts as they stand: one row each, written by the leader alone, and what was rolled back is remembered."""
+"""Rollouts as they stand: one row each, and what was rolled back is remembered.
+
+The leader alone writes them; but a person may end one that it can't read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, and_, bindparam, func, insert, select, update
+from sqlalchemy import Boolean, Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
 from contracts.errors import Conflict, NotFound, NotPermitted
 from controlplane.store.database import Database, upsert
 from controlplane.store.lease import Lease, Leases
 from controlplane.store.schema import ROLLED_BACK, ROLLOUTS
-from rollout.phases import ENDED
+from rollout.phases import ENDED, Phase
 from rollout.state import SCHEMA, State
 
 
@@ -21,7 +24,7 @@ class StoredRollout:
 
     ``generation`` counts a service's rollouts from 1, ``revision`` the writes of this row; ``fence`` is the number of
     the leader that wrote it last, 0 while none has. ``state`` is the machine's state as JSON of schema
-    ``state_schema``; the rest is as in `Start`.
+    ``state_schema``, ``room`` the plan for its workers as JSON, empty before there is one; the rest is as in `Start`.
     """
 
     id: str
@@ -43,6 +46,7 @@ class StoredRollout:
     actor: str
     reason: str
     forced: bool
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Start:
 
     ``digest`` is that of the challenger's bytes; ``salt`` decides which user gets which version, and stays the same
     for the rollout's life. ``forced`` when somebody insists on content that was rolled back or refused before.
+    ``room`` is the plan for its workers as foreseen, which the leader makes anew.
     """
 
     service: str
@@ -61,15 +66,20 @@ class Start:
     actor: str
     reason: str
     forced: bool = False
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rollout's next state, made from the row's ``revision``; ``is_over`` when nothing is left to do in it."""
+    """A rollout's next state, made from the row's ``revision``; ``is_over`` when nothing is left to do in it.
+
+    ``room`` is the plan for its workers.
+    """
 
     revision: int
     state: State
     is_over: bool = False
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,7 @@ class Rollouts:
             "actor": start.actor,
             "reason": start.reason,
             "forced": start.forced,
+            "room": start.room,
             **_written(start.state, 0, at_s),
         }
         try:
@@ -151,6 +162,7 @@ class Rollouts:
                 "at_its_end": step.state.phase in ENDED,
                 "revision": step.revision + 1,
                 "ended": step.is_over,
+                "room": step.room,
                 **_written(step.state, lease.fence, at_s),
             }
             for step in steps
@@ -159,6 +171,17 @@ class Rollouts:
             raise Conflict(
                 "a rollout has ended, or was written by another: nothing was written", hint="read the rows again"
             )
+
+    def end(self, connection: Connection, row: StoredRollout, phase: Phase) -> None:
+        """End a rollout whose state nobody can read, which stays as it is; the leader finds it gone.
+
+        Raises:
+            Conflict: when it has ended, or was written by another meanwhile.
+        """
+        same = (ROLLOUTS.c.id == row.id) & (ROLLOUTS.c.revision == row.revision) & ROLLOUTS.c.ended.is_(False)
+        now = {"phase": phase.value, "ended": True, "revision": row.revision + 1, "updated_s": self._database.now()}
+        if connection.execute(update(ROLLOUTS).where(same).values(now)).rowcount != 1:
+            raise Conflict(f"rollout {row.id} was written by another meanwhile", hint="look at it again")
 
     def remember(self, connection: Connection, rollout: StoredRollout, digest: str, reason: str) -> None:
         """Remember that a rollout's content was rolled back, and why."""
@@ -170,6 +193,20 @@ class Rollouts:
         """Return how a content was rolled back from a service, None when it never was."""
         with self._database.read() as connection:
             return _rolled_back(connection, service, digest)
+
+    def refused(self, service: str) -> list[RolledBack]:
+        """Return the contents that were rolled back from a service and not readmitted, the newest first."""
+        mine = select(ROLLED_BACK).where(ROLLED_BACK.c.service == service)
+        newest = mine.order_by(ROLLED_BACK.c.at_s.desc(), ROLLED_BACK.c.digest)
+        with self._database.read() as connection:
+            return [RolledBack(**row) for row in connection.execute(newest).mappings()]
+
+    def readmit(self, connection: Connection, service: str, digest: str) -> RolledBack | None:
+        """Forget that a content was rolled back from a service, and return how it was; None when it wasn't."""
+        past = _rolled_back(connection, service, digest)
+        same = (ROLLED_BACK.c.service == service) & (ROLLED_BACK.c.digest == digest)
+        connection.execute(delete(ROLLED_BACK).where(same))
+        return past
 
     def living(self) -> list[StoredRollout]:
         """Return the rollouts that have not ended, by service."""

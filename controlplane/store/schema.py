@@ -91,6 +91,7 @@ ROLLOUTS = Table(
     Column("actor", Name, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
     Column("forced", Boolean, nullable=False, server_default=false()),
+    Column("room", Text, nullable=False, server_default=""),
     UniqueConstraint("service", "generation"),
 )
 Index(
@@ -125,6 +126,21 @@ WISHES = Table(
     Column("refusal", Text, nullable=False),
     Index("ix_wishes_open", "rollout", "met_s"),
 )
+FLEET_WISHES = Table(
+    "fleet_wishes",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("version", Name, nullable=False),
+    Column("replica", Name, nullable=False),
+    Column("process", Name, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked_s", Double, nullable=False),
+    Column("until_s", Double),
+    Column("ended_s", Double),
+    Index("ix_fleet_wishes_open", "ended_s"),
+)
 FREEZES = Table(
     "freezes",
     SCHEMA,
@@ -135,6 +151,28 @@ FREEZES = Table(
     Column("actor", Name, nullable=False),
     Column("reason", Text, nullable=False),
     Column("lifted_s", Double),
+)
+SILENCES = Table(
+    "silences",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("service", Name, nullable=False),
+    Column("objective", Name, nullable=False),
+    Column("at_s", Double, nullable=False),
+    Column("until_s", Double, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_s", Double),
+)
+UNDOS = Table(
+    "undos",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("service", Name, nullable=False),
+    Column("version", Name, nullable=False),
+    Column("at_s", Double, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 KILLS = Table(
     "kills",
@@ -231,6 +269,12 @@ TOKENS = Table(
     Column("expires_s", Double),
     Column("revoked_s", Double),
     CheckConstraint("role IN ('viewer', 'operator', 'approver', 'admin')", name="role"),
+)
+ENDED_LOGINS = Table(
+    "ended_logins",
+    SCHEMA,
+    Column("id", String(16), primary_key=True),
+    Column("until_s", Double, nullable=False),
 )
 QUEUES = Table(
     "queues",

@@ -43,14 +43,17 @@ class Services:
     def __init__(self, database: Database) -> None:
         self._database, self._audit = database, Audit(database)
 
-    def apply(self, spec: ServiceSpec, *, actor: str, reason: str, expected: int | None = None) -> ServiceRevision:
+    def apply(
+        self, spec: ServiceSpec, *, actor: str, reason: str, expected: int | None = None, champion: str | None = None
+    ) -> ServiceRevision:
         """Make ``spec`` the newest revision of its service; applied again, it is the revision that is there.
 
         ``expected`` is the revision that the caller has seen, 0 for none: applied on another it is refused.
+        ``champion`` is crowned with it, as the first one that the service has: both are written, or neither.
 
         Raises:
             InvalidInput: when nobody is named.
-            Conflict: when somebody else applied another revision meanwhile.
+            Conflict: when somebody else applied another revision, or another champion was crowned, meanwhile.
         """
         if not actor:
             raise InvalidInput("actor: nobody is named", hint="say who applies the spec")
@@ -73,6 +76,8 @@ class Services:
                     insert(REVISIONS).values(service=name, document=document, at_s=at_s, **number, **told)
                 )
                 self._audit.write(connection, action="service.apply", subject=f"service/{name}", detail=number, **told)
+            if champion is not None:
+                self._crown_first(connection, name, champion, actor=actor, reason=reason)
             return self._newest(connection, name)
 
     def get(self, service: str, revision: int | None = None) -> ServiceRevision:
@@ -141,6 +146,16 @@ class Services:
         now = {"champion": champion, "previous": there.champion, "champion_since_s": at_s}
         connection.execute(update(SERVICES).where(SERVICES.c.name == service).values(now))
         return Production(service, champion, there.champion, at_s)
+
+    def _crown_first(self, connection: Connection, service: str, champion: str, *, actor: str, reason: str) -> None:
+        before = connection.execute(select(SERVICES.c.champion).where(SERVICES.c.name == service)).scalar_one()
+        if before == champion:
+            return
+        if before is not None:
+            raise Conflict(f"service {service} has got another champion meanwhile: {before}", hint="look at it again")
+        self.crown(connection, service, champion)
+        told = {"actor": actor, "reason": reason, "detail": {"champion": champion}}
+        self._audit.write(connection, action="service.crown", subject=f"service/{service}", **told)
 
     @staticmethod
     def _newest(connection: Connection, service: str) -> ServiceRevision:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from contracts.errors import Conflict
 from controlplane.store.chain import Chain, Head, Link
 from controlplane.store.database import Database
+from controlplane.store.documents import compact
 from controlplane.store.ledger import Entry, Ledger
 from controlplane.store.schema import DECISIONS
 
@@ -25,14 +26,15 @@ class SqlLedger:
     ) -> Entry:
         """Write one decision in a transaction of its own."""
         record = {"at_s": at_s, "rollout_id": rollout_id, "policy_digest": policy_digest}
+        made = {**record, "code_version": self._code_version, "observation": observation, "decision": decision}
         with self._database.write() as connection:
-            (entry,) = self.write(connection, [{**record, "observation": observation, "decision": decision}])
-        return entry
+            (link,) = CHAIN.append(connection, [made])
+        return _entry(link)
 
-    def write(self, connection: Connection, records: Sequence[Mapping[str, Any]]) -> list[Entry]:
-        """Write decisions in the caller's transaction, each with the arguments of `append`."""
+    def write(self, connection: Connection, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write decisions in the caller's transaction, each with the arguments of `append`; NaN becomes null."""
         coded = [{**record, "code_version": self._code_version} for record in records]
-        return [_entry(link) for link in CHAIN.append(connection, coded)]
+        CHAIN.append(connection, coded, spell=compact)
 
     def entries(self, rollout_id: str | None = None, *, after: int = -1) -> Iterator[Entry]:
         """Read decisions in order, page by page, those with a higher sequence than ``after``."""

@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from contracts.errors import InvalidInput, SpecError
 from contracts.ids import Name, VersionId
 from contracts.model import Frozen
-from contracts.specs.loading import describe_problems, parse_yaml
 from controlplane.secret import Secret
+from controlplane.settings_files import read_settings
 
 FILE = "telemetry.yaml"
 MATCHER = r'[a-zA-Z_][a-zA-Z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"'
@@ -72,14 +71,4 @@ def load_telemetry(path: Path) -> PrometheusTelemetry | None:
     Raises:
         SpecError: with every mistake found.
     """
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} can't be read: {error}", hint="let this user read it") from None
-    document = parse_yaml(text, path.name)
-    try:
-        return PrometheusTelemetry.model_validate(document)
-    except ValidationError as error:
-        raise SpecError(path.name, describe_problems(error, PrometheusTelemetry, document)) from None
+    return read_settings(path, PrometheusTelemetry)

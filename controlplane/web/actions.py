@@ -14,9 +14,13 @@ from controlplane.web.asking import Ask, Choice, read_form, redirect, show_ask, 
 from controlplane.web.counter import Answer, Counter, Person, new_key
 from controlplane.web.gate import person_of
 from controlplane.web.safety import add_safety
+from controlplane.web.silencing import add_silencing
+from controlplane.web.upkeep import add_upkeep
 
 REHEARSED = "to see what it would do"
 GRAVE = frozenset({"abort", "override"})
+ASKED_BACK = frozenset({"abort", "override", "promote-all"})
+"""What the command line asks back about, unless it is told `--yes`."""
 NAMES = {
     "pause": "Pause",
     "resume": "Resume",
@@ -79,6 +83,8 @@ def add_actions(router: APIRouter, answering: Answering, counter: Counter) -> No
     _add_rollout_actions(router, answering, counter)
     _add_start(router, answering, counter)
     add_safety(router, answering, counter)
+    add_silencing(router, answering, counter)
+    add_upkeep(router, answering, counter)
 
 
 def _add_login(router: APIRouter, answering: Answering, counter: Counter) -> None:
@@ -125,7 +131,7 @@ def _add_rollout_actions(router: APIRouter, answering: Answering, counter: Count
             question="Which gates (none: all of them)",
             choices=tuple(Choice(gate) for gate in told["gates"]) if kind == "override" else (),
             is_grave=kind in GRAVE,
-            command=f"{COMMANDS[kind].format(id=rollout_id)} --reason '…'" if kind in COMMANDS else "",
+            command=f"{COMMANDS[kind].format(id=rollout_id)} --reason '…'{' --yes' if kind in ASKED_BACK else ''}",
         )
 
     @router.get("/rollouts/{rollout_id}/actions/{kind}")

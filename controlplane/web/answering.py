@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from contracts.errors import InvalidInput, NotFound, NotPermitted, RoostError, Unavailable
+from controlplane.statuses import status_of
 from controlplane.web.counter import Counter
 from controlplane.web.gate import person_of
 from controlplane.web.pages import Page
 from controlplane.web.rendering import render
 from controlplane.web.sources.home import Home
-
-STATUSES: dict[type[RoostError], int] = {NotFound: 404, InvalidInput: 400, NotPermitted: 403, Unavailable: 503}
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,13 @@ class Answering:
     def page(self, page: Page, request: Request, status: int = 200) -> Response:
         """Return a page."""
         address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        told = {"page": page, "address": address, "person": person_of(request), "acts": self.counter is not None}
+        told = {
+            "page": page,
+            "address": address,
+            "person": person_of(request),
+            "acts": self.counter is not None,
+            "drawn": True,
+        }
         context = {"home": self.home.name, **page.context, **told}
         answer = HTMLResponse(render(f"{page.name}.html", context), status_code=status)
         if self.counter is not None:
@@ -42,5 +46,5 @@ class Answering:
 
     def error(self, request: Request, error: Exception) -> Response:
         """Return an error as a page."""
-        status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
+        status = status_of(error)
         return self.plain("error", "Error", {"error": error, "status": status}, request, status)

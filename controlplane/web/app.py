@@ -17,11 +17,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from contracts.errors import InvalidInput, NotFound, RoostError
+from controlplane.api.doorkeeper import address_of
+from controlplane.api.places import Places, Seated
 from controlplane.reviewing.app import review_routes
 from controlplane.web.actions import add_actions, is_awaited, tell_offers
 from controlplane.web.answering import Answering
 from controlplane.web.counter import Counter
-from controlplane.web.gate import Gate
+from controlplane.web.gate import Gate, person_of
 from controlplane.web.live import LiveDesk
 from controlplane.web.pages import Page, Pages, read_filter
 from controlplane.web.protection import HEADERS, LOOPBACK, Protection
@@ -29,17 +31,20 @@ from controlplane.web.rendering import FOLDER
 from controlplane.web.safety import tell_holds
 from controlplane.web.sources.home import Home
 from controlplane.web.sources.reports import make_weekly
+from controlplane.web.upkeep import tell_work
 from controlplane.web.views.decisions import export_csv, export_json
 
 LONGEST_ADDRESS = 2000
 EXPORTS = {"csv": (export_csv, "text/csv; charset=utf-8"), "json": (export_json, "application/json")}
 
 
-def make_app(home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
+def make_app(
+    home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = LOOPBACK, places: Places | None = None
+) -> FastAPI:
     """Return the application; it reads the home as long as it runs.
 
     With ``api``, the control plane's, people log in and ask for things, and it says who may look; without, the pages
-    only read.
+    only read. ``places`` are those for its streams.
     """
 
     @asynccontextmanager
@@ -67,12 +72,12 @@ def make_app(home: Home, *, api: ASGIApp | None = None, hosts: Sequence[str] = L
         actions = APIRouter(include_in_schema=False)
         add_actions(actions, answering, counter)
         app.include_router(actions)
-    _add_pages(app, answering)
+    _add_pages(app, answering, places or Places())
     _add_errors(app, answering)
     return app
 
 
-def _add_pages(app: FastAPI, answering: Answering) -> None:
+def _add_pages(app: FastAPI, answering: Answering, places: Places) -> None:
     """Add the pages and their streams."""
     home, counter = answering.home, answering.counter
     pages, desk = Pages(home, acts=counter is not None), LiveDesk(home)
@@ -91,9 +96,11 @@ def _add_pages(app: FastAPI, answering: Answering) -> None:
         query = QueryParams({key: values[-1] for key, values in parse_qs(parts.query).items()})
         await pages.build(parts.path, query)
         events = desk.stream(page, lambda: pages.build(parts.path, query), after=after, fresh=fresh)
-        return StreamingResponse(
+        stream = StreamingResponse(
             events, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
+        person = person_of(request)
+        return Seated(stream, places, person.actor if person.is_known else address_of(request))
 
     @app.get("/{path:path}", include_in_schema=False)
     async def show(path: str, request: Request) -> Response:
@@ -129,6 +136,8 @@ async def tell_person(counter: Counter, request: Request, page: Page) -> dict[st
     """Return what a page tells this person alone: what they may ask for."""
     if page.name == "rollout":
         return await tell_offers(counter, request, page.title)
+    if page.name == "model":
+        return await tell_work(counter, request, page.title)
     if page.name == "fleet":
         return {"guarded": await tell_holds(counter, request, page.context["now_s"])}
     return {}
@@ -144,7 +153,8 @@ def _add_files(app: FastAPI, home: Home) -> None:
             raise NotFound(f"decisions are not exported as {kind!r}", hint="csv and json are")
         write, media_type = EXPORTS[kind]
         disposition = {"content-disposition": f'attachment; filename="decisions.{kind}"'}
-        rows = write(home.feed.chronicle, read_filter(request.query_params))
+        wanted = read_filter(request.query_params, home.feed.chronicle.newest_s)
+        rows = write(home.feed.chronicle, wanted)
         return StreamingResponse(rows, media_type=media_type, headers=disposition)
 
     @app.get("/pictures/{row}", include_in_schema=False)
@@ -168,7 +178,11 @@ def _add_review(app: FastAPI, answering: Answering) -> None:
         inside = {"body": Markup(body), "base": base}  # noqa: S704
         return bytes(answering.plain("review", "Review", inside, request).body).decode()
 
-    app.mount("/review", Starlette(routes=review_routes(answering.home.reviews.desk, frame)))
+    def who(request: Request) -> str:
+        person = person_of(request)
+        return person.actor if person.is_known else ""
+
+    app.mount("/review", Starlette(routes=review_routes(answering.home.reviews.desk, frame, who)))
 
     @app.get("/review", include_in_schema=False)
     async def lead() -> Response:

@@ -44,7 +44,9 @@ class LiveDesk:
         key = (address, self.home.feed.version, int(self.home.now_s() / BEAT_S))
         if key not in self._rendered:
             page = await build()
-            regions = {name: render(f"regions/{name}.html", page.context) for name in page.regions}
+            # Charts stand on the page already, and are added to; only a page that is loaded brings drawings.
+            told = {**page.context, "drawn": False}
+            regions = {name: render(f"regions/{name}.html", told) for name in page.regions}
             while len(self._rendered) >= KEPT_PAGES:
                 self._rendered.pop(next(iter(self._rendered)))
             self._rendered[key] = (page, regions)

@@ -1,5 +1,6 @@
 """The pages: which view each address shows, with which template, and which parts of it are kept live."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,9 @@ from controlplane.web.sources.home import Home
 from controlplane.web.sources.reports import compare_weekly, make_weekly, recorded_weeks
 from controlplane.web.views import decisions, fleet, models, quality, rollouts, slos, traffic
 from controlplane.web.views.attention import Signs, view_attention
+from controlplane.web.views.charts import chart_slo
+from controlplane.web.views.freezes import view_rules
+from controlplane.web.views.period import ALL_TIME, Period, parse_period
 from controlplane.web.views.replicas import view_replicas
 from controlplane.web.views.rollout import STALE_AFTER_S
 from controlplane.web.views.search import search
@@ -82,10 +86,18 @@ class Pages:
     def _chronicle(self) -> Chronicle:
         return self._home.feed.chronicle
 
-    def _page(self, name: str, title: str, context: dict[str, Any], regions: tuple[str, ...] = ()) -> Page:
+    def _page(
+        self,
+        name: str,
+        title: str,
+        context: dict[str, Any],
+        regions: tuple[str, ...] = (),
+        period: Period = ALL_TIME,
+    ) -> Page:
         """Return a page of now, with what every page is told."""
         problem = self._home.problem
         shared = {
+            "period": period,
             "home": self._home.name,
             "begun": self._home.exists,
             "acts": self._acts,
@@ -101,30 +113,43 @@ class Pages:
         return any(not story.is_over for story in self._chronicle.stories.values())
 
     async def _fleet(self, query: QueryParams) -> Page:
-        home, table = self._home, self._home.routing()
+        home, table, by = self._home, self._home.routing(), query.get("by", "")
         recorded, served = await home.telemetry.read(), await home.serving.served()
         seen = view_replicas(table, await home.workers.look())
-        view = fleet.view_fleet(self._chronicle, table, home.shelf.known, seen, traffic.view_traffic(served))
+        asked = await home.specs.asked()
         objectives = slos.view_slos(recorded)
-        signs = Signs(view.active, objectives, seen, traffic.count_oom(served), recorded, home.problem)
+        served_by = traffic.view_traffic(served)
+        view = fleet.view_fleet(self._chronicle, table, home.shelf.known, seen, served_by)
+        view = fleet.choose(view, by, asked.owners, asked.starters) if by else view
+        memory = traffic.count_oom(served)
+        signs = Signs(view.active, objectives, seen, memory, recorded, home.problem, frozenset(asked.silences))
         needs = view_attention(signs, home.now_s())
         sentence = fleet.summarise(view, len(needs), objectives)
-        context = {"fleet": view, "attention": needs, "sentence": sentence}
+        rules = view_rules(asked.specs, objectives, home.now_s())
+        context = {"fleet": view, "attention": needs, "sentence": sentence, "rules": rules, "by": by}
         return self._page("fleet", "Fleet", context, ("fleet",))
 
     async def _rollouts(self, query: QueryParams) -> Page:
-        phase, words = query.get("phase", ""), query.get("q", "")
-        view = rollouts.view_rollouts(self._chronicle, phase=phase, words=words)
-        return self._page("rollouts", "Rollouts", {"list": view, "only": phase, "words": words}, ("rollouts",))
+        period = parse_period(query.get("t", ""))
+        wanted = rollouts.RolloutFilter(
+            phase=query.get("phase", ""),
+            model=query.get("model", ""),
+            words=query.get("q", ""),
+            by=query.get("by", ""),
+            span=period.span(self._chronicle.newest_s),
+        )
+        view = rollouts.view_rollouts(self._chronicle, wanted, (await self._home.specs.asked()).starters)
+        return self._page("rollouts", "Rollouts", {"list": view, "wanted": wanted}, ("told", "rollouts"), period)
 
     async def _rollout(self, rollout_id: str, query: QueryParams) -> Page:
-        at = _number(query, "at")
+        at, period = _number(query, "at"), parse_period(query.get("t", ""))
         story = find_story(self._home, rollout_id, at)
-        context = await tell_rollout(self._home, story, at)
-        page = self._page("rollout", rollout_id, context, ROLLOUT_REGIONS)
+        span = period.span(story.last.at_s)
+        context = await tell_rollout(self._home, story, at, span)
+        page = self._page("rollout", rollout_id, context, ROLLOUT_REGIONS, period)
         busy = not story.is_over and at is None
         state = {**page.state, "asof": story.last.at_s, "busy": busy, "phase": story.last.phase.value}
-        series = partial(chart_series, story)
+        series = partial(chart_series, story, span=span)
         return replace(page, sequence=story.last.sequence, series=series, state=state, is_live=at is None)
 
     async def _compare(self, kind: str, query: QueryParams) -> Page:
@@ -142,20 +167,29 @@ class Pages:
         return self._page("models", "Models", {"list": models.view_models(shelf)}, ("models",))
 
     async def _model(self, name: str, query: QueryParams) -> Page:
-        view = models.view_model(await self._home.shelf.read(), self._chronicle, name, self._home.now_s())
-        return self._page("model", name, {"model": view}, ("model",))
+        period, now_s = parse_period(query.get("t", "")), self._home.now_s()
+        view = models.view_model(await self._home.shelf.read(), self._chronicle, name, now_s, period.span(now_s))
+        return self._page("model", name, {"model": view}, ("model",), period)
 
     async def _slos(self, query: QueryParams) -> Page:
-        view = slos.view_slos(await self._home.telemetry.read())
-        return self._page("slos", "SLOs", {"slos": view}, ("slos",))
+        period = parse_period(query.get("t", ""))
+        view = slos.view_slos(await self._home.telemetry.read(), period)
+        charts = {row.key: chart_slo(row) for row in view.rows} if view is not None else {}
+        context = {"slos": view, "charts": charts, "silences": (await self._home.specs.asked()).silences}
+        return self._page("slos", "SLOs", context, ("slos",), period)
 
     async def _quality(self, query: QueryParams) -> Page:
-        home = self._home
-        view = quality.view_quality(await home.telemetry.read(), await home.specs.known(), await home.serving.spreads())
+        home, period = self._home, parse_period(query.get("t", ""))
+        recorded = await home.telemetry.read()
+        span = period.span(recorded.newest_s if recorded is not None else None)
+        ends = (end if math.isfinite(end) else None for end in (span.since_s, span.until_s))
+        spreads = await home.serving.spreads(*ends)
         newest = next(self._chronicle.newest(), None)
+        pair = frozenset((newest.champion, newest.challenger)) if newest is not None else frozenset[str]()
+        view = quality.view_quality(recorded, await home.specs.known(), spreads, span, pair)
         pairs = await tell_pairs(home, newest) if newest is not None else None
         context = {"quality": view, "pairs": pairs, "newest": newest.rollout_id if newest is not None else ""}
-        return self._page("quality", "Quality", context, ("quality",))
+        return self._page("quality", "Quality", context, ("quality",), period)
 
     async def _reports(self, query: QueryParams) -> Page:
         context = {"reports": recorded_weeks(self._chronicle), "recorded": self._home.telemetry.exists}
@@ -166,11 +200,11 @@ class Pages:
         return self._page("report", f"Week {report.week}", {"report": report})
 
     async def _decisions(self, query: QueryParams) -> Page:
-        wanted = read_filter(query)
+        wanted = read_filter(query, self._chronicle.newest_s)
         view = decisions.view_decisions(self._chronicle, wanted, before=_number(query, "before"))
-        kept = {key: query[key] for key in ("q", "rollout", "reason", "every") if query.get(key)}
+        kept = {key: query[key] for key in ("q", "rollout", "reason", "every", "t") if query.get(key)}
         context = {"list": view, "wanted": wanted, "kept": urlencode(kept), "before": query.get("before", "")}
-        return self._page("decisions", "Decisions", context, ("decisions",))
+        return self._page("decisions", "Decisions", context, ("told", "decisions"), parse_period(query.get("t", "")))
 
     async def _decision(self, number: str, query: QueryParams) -> Page:
         if not number.isdecimal() or len(number) > 15:
@@ -184,13 +218,18 @@ class Pages:
         return self._page("search", "Search", {"words": words, "found": found})
 
 
-def read_filter(query: QueryParams) -> decisions.Wanted:
-    """Return which decisions a query asks for."""
+def read_filter(query: QueryParams, newest_s: float | None) -> decisions.Wanted:
+    """Return which decisions a query asks for.
+
+    Raises:
+        InvalidInput: when its time is none.
+    """
     return decisions.Wanted(
         words=query.get("q", ""),
         rollout=query.get("rollout", ""),
         reason=query.get("reason", ""),
         every=query.get("every", "") == "1",
+        span=parse_period(query.get("t", "")).span(newest_s),
     )
 
 

@@ -14,6 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from contracts.units import format_bytes, format_duration, format_fraction
+from controlplane.web.drawing import draw_chart, show_points, show_seconds
+from controlplane.web.views.slos import show_left
 from rollout.verdicts import shorten
 
 FOLDER = Path(__file__).parent
@@ -33,9 +35,11 @@ def templates() -> Environment:
     environment.filters |= {
         "burn": lambda rate: NONE if rate is None or not math.isfinite(rate) else f"{rate:.3g}×",
         "bytes": format_bytes,
+        "drawn": draw_chart,
         "duration": lambda seconds: format_duration(round(seconds)),
         "evidence": lambda number: NONE if number is None else shorten(number),
         "island": to_island,
+        "left": lambda left: NONE if left is None else show_left(left),
         "measure": show_measure,
         "points": show_points,
         "pretty": lambda document: json.dumps(document, indent=1, ensure_ascii=False),
@@ -70,21 +74,6 @@ def show_measure(number: float | None, family: str) -> str:
     if family == "relative":
         return f"{number:.3g}×"
     return format_fraction(number) if family == "burn" else f"{number:.3f}"
-
-
-def show_seconds(seconds: float | None) -> str:
-    """Return a latency to three digits: milliseconds below a second."""
-    if seconds is None:
-        return NONE
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def show_points(number: float | None, family: str) -> str:
-    """Return a difference with its sign: percentage points of a rate, or of a score from 0 to 1."""
-    if number is None or not math.isfinite(number):
-        return NONE
-    sign = "−" if number < 0 else "+"
-    return f"{sign}{abs(number):.3f}" if family == "score" else f"{sign}{100 * abs(number):.2f} pp"
 
 
 def to_island(document: object) -> Markup:

@@ -1,4 +1,4 @@
-"""Freezing a service and stopping a version: what holds now, and the pages on which people ask for it or lift it."""
+"""Freezing, stopping, undoing, silencing: what holds now, and the pages on which people ask for it or lift it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,22 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from contracts.errors import NotFound
+from contracts.errors import InvalidInput, NotFound
 from contracts.units import format_fraction
 from controlplane.web.answering import Answering
-from controlplane.web.asking import Ask, Choice, read_form, redirect, show_ask, why_not_acting
+from controlplane.web.asking import (
+    UNTIL,
+    Ask,
+    Choice,
+    Field,
+    capitalise,
+    read_form,
+    read_moment,
+    redirect,
+    refuse,
+    show_ask,
+    why_not_acting,
+)
 from controlplane.web.counter import Counter
 from controlplane.web.gate import person_of
 from controlplane.web.views.story import Story
@@ -19,6 +31,16 @@ from rollout.phases import Phase
 
 MOST_SERVICES = 30
 ALL = "*"
+VERBS = frozenset({"freeze", "kill", "undo"})
+LIFTED = {
+    "freezes": (
+        "Rollouts may begin again; what was paused stays so until somebody resumes it",
+        "roost service thaw",
+        "/#holds",
+    ),
+    "kills": ("The version may be served again; nothing routes to it by that alone", "roost service revive", "/#holds"),
+    "silences": ("People are told again how fast the objective burns", "roost slo unsilence", "/slos"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,14 +118,19 @@ class SafetyPages:
         """Freeze a service, or stop one of its versions."""
         ask = await self._ask(service, verb, request)
         form = await read_form(request)
-        document = {"reason": form.get("reason", "")}
+        document: dict[str, Any] = {"reason": form.get("reason", "")}
         if verb == "kill":
             document["version"] = form.get("choice", "")
-        path = f"/services/{quote(service, safe='')}/{verb}s"
-        answer = await self._counter.ask(request, "POST", path, document, key=form.get("key", ""))
+        path = f"/services/{quote(service, safe='')}/{'undo' if verb == 'undo' else f'{verb}s'}"
+        try:
+            if verb == "freeze":
+                document["until_s"] = read_moment(form.get("until", ""))
+            answer = await self._counter.ask(request, "POST", path, document, key=form.get("key", ""))
+        except InvalidInput as error:
+            answer = refuse(error)
         if not answer.is_done:
             return show_ask(self._answering, request, ask, answer, form)
-        return redirect("/#holds", answer)
+        return redirect(ask.back if verb == "undo" else "/#holds", answer)
 
     async def show_lift(self, kind: str, hold: str, request: Request) -> Response:
         """Ask why something is to be lifted."""
@@ -117,19 +144,42 @@ class SafetyPages:
         answer = await self._counter.ask(request, "DELETE", path, key=form.get("key", ""))
         if not answer.is_done:
             return show_ask(self._answering, request, ask, answer, form)
-        return redirect("/#holds", answer)
+        return redirect(ask.back, answer)
+
+    async def _ask_undo(self, service: Mapping[str, Any], request: Request) -> Ask:
+        name = service["name"]
+        told = await self._counter.ask(request, "GET", f"/services/{quote(name, safe='')}/actions")
+        offer = next((row for row in told.document.get("items", ()) if row["name"] == "undo"), None)
+        return Ask(
+            "Undo the champion of",
+            name,
+            f"/models/{quote(service['model'], safe='')}",
+            f"/services/{quote(name, safe='')}/undo",
+            effect=capitalise(offer["effect"]) if offer is not None else "",
+            why_not=why_not_acting(person_of(request)) or (offer["why_not"] if offer is not None else told.problem),
+            is_grave=True,
+            command=f"roost service undo {name} --reason '…' --yes",
+        )
 
     async def _ask(self, service: str, verb: str, request: Request) -> Ask:
         found = await self._counter.ask(request, "GET", f"/services/{quote(service, safe='')}")
-        if verb not in {"freeze", "kill"} or not found.is_done:
+        if verb not in VERBS or not found.is_done:
             raise NotFound(found.problem or f"{verb!r} can't be asked of a service", hint="the fleet shows what can be")
+        if verb == "undo":
+            return await self._ask_undo(found.document, request)
         story = self._answering.home.feed.chronicle.stories.get(found.document["rollout"] or "")
         action = f"/services/{quote(service, safe='')}/{verb}"
         why = why_not_acting(person_of(request))
         if verb == "freeze":
-            command = f"roost service freeze {service} --reason '…'"
             return Ask(
-                "Freeze", service, "/", action, effect=_tell_freeze(service, story), why_not=why, command=command
+                "Freeze",
+                service,
+                "/",
+                action,
+                effect=_tell_freeze(service, story),
+                why_not=why,
+                fields=(Field("until", f"{UNTIL}; empty: until it is lifted", "datetime-local"),),
+                command=f"roost service freeze {service} --for 2d --reason '…'",
             )
         return Ask(
             "Stop a version of",
@@ -141,7 +191,7 @@ class SafetyPages:
             choices=_versions(found.document, story),
             is_one=True,
             is_grave=True,
-            command=f"roost service kill VERSION --service {service} --reason '…'",
+            command=f"roost service kill VERSION --service {service} --reason '…' --yes",
         )
 
 
@@ -172,10 +222,9 @@ def _versions(service: Mapping[str, Any], story: Story | None) -> tuple[Choice, 
 
 
 def _lift(kind: str, hold: str, request: Request) -> Ask:
-    if kind not in {"freezes", "kills"}:
-        raise NotFound(f"{kind!r} can't be lifted", hint="freezes and kills can")
-    effect = "Rollouts may begin again; what was paused stays so until somebody resumes it"
-    if kind == "kills":
-        effect = "The version may be served again; nothing routes to it by that alone"
+    if kind not in LIFTED:
+        raise NotFound(f"{kind!r} can't be lifted", hint="freezes, kills and silences can")
+    effect, command, back = LIFTED[kind]
     why, action = why_not_acting(person_of(request)), f"/{kind}/{quote(hold, safe='')}/lift"
-    return Ask("Lift", hold, "/", action, effect=effect, why_not=why)
+    command = f"{command} {hold} --reason '…'"
+    return Ask("Lift", hold, back, action, effect=effect, why_not=why, command=command)

@@ -22,6 +22,7 @@ from contracts.units import format_bytes, format_duration, format_fraction
 from controlplane.api.access import AccessSpec
 from controlplane.cli.exit_status import MEANINGS as EXIT_STATUSES
 from controlplane.cli.main import app
+from controlplane.keeping import KeepSpec
 from controlplane.notify.settings import NotifySettings
 from controlplane.settings import Settings
 from controlplane.telemetry_sources.settings import PrometheusTelemetry
@@ -287,6 +288,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "access": lambda: settings_of(AccessSpec),
     "notify": lambda: settings_of(NotifySettings),
     "telemetry": lambda: settings_of(PrometheusTelemetry),
+    "keep": lambda: settings_of(KeepSpec),
 }
 
 if __name__ == "__main__":

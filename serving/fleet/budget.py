@@ -63,13 +63,17 @@ class MemoryBudget:
 
 
 def expect_bytes(spec: WorkerSpec) -> int:
-    """Return what a worker will take: its limit, else what its profile says, else its files and the interpreter."""
+    """Return what a worker will take: its limit, else its profile's peak with its largest batch, else its files.
+
+    The interpreter counts beside the files.
+    """
     if spec.device != "cpu":
         return INTERPRETER_BYTES
     if spec.limits.memory_limit_bytes is not None:
         return spec.limits.memory_limit_bytes
     if spec.capacity is not None:
-        return int(spec.capacity.peak_memory_bytes(spec.defaults.height * spec.defaults.width, 1))
+        pixels = spec.defaults.height * spec.defaults.width
+        return int(spec.capacity.peak_memory_bytes(pixels, spec.limits.max_batch_size))
     files = (path for path in Path(spec.directory).rglob("*") if path.is_file())
     return INTERPRETER_BYTES + sum(path.stat().st_size for path in files)
 

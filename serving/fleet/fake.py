@@ -18,26 +18,37 @@ class FakeFleet:
     def __init__(self) -> None:
         self.running: dict[VersionId, Placement] = {}
         self.states: dict[VersionId, WorkerState] = {}
+        self._begun: dict[str, int] = {}
 
     def apply(self, placements: tuple[Placement, ...]) -> None:
         """Note what should run as running."""
         self.running = {placement.spec.version: placement for placement in placements}
 
+    def drain(self, processes: frozenset[str]) -> None:
+        """Put another process in the place of each that is named."""
+        for replica in self.observe().replicas if processes else ():
+            if replica.process in processes:
+                name = f"{replica.version}-{replica.name}"
+                self._begun[name] = self._begun.get(name, 0) + 1
+
     def observe(self) -> FleetState:
-        """Return one replica for each version."""
-        return FleetState(tuple(self.running.values()), tuple(self._replica(p) for p in self.running.values()))
+        """Return the replicas of each version."""
+        placed = tuple(self.running.values())
+        return FleetState(placed, tuple(self._replica(p, index) for p in placed for index in range(p.replicas)))
 
     def close(self) -> None:
         """Stop everything."""
         self.running.clear()
 
-    def _replica(self, placement: Placement) -> Replica:
-        version, name = placement.spec.version, f"v{placement.spec.version.number}-0"
+    def _replica(self, placement: Placement, index: int) -> Replica:
+        version, name = placement.spec.version, f"v{placement.spec.version.number}-{index}"
+        port = 10_000 + version.number + 1000 * index
         state = self.states.get(version, WorkerState.READY)
         return Replica(
             version,
             name,
             STATES[state],
-            Endpoint(replica=name, url=f"http://127.0.0.1:{10_000 + version.number}"),
+            Endpoint(replica=name, url=f"http://127.0.0.1:{port}"),
             WorkerHealth(state=state, version=version, digest=placement.spec.digest),
+            process=f"{version}-{name}-{self._begun.get(f'{version}-{name}', 0)}",
         )

@@ -175,7 +175,8 @@ class Keeper:
             max_concurrency=self.spec.limits.max_concurrency,
             digest=self.spec.digest,
         )
-        self._note(state=ReplicaState.READY, endpoint=endpoint, health=health, message="")
+        process = f"{running.report.pid}-{running.report.began_ticks}"
+        self._note(state=ReplicaState.READY, endpoint=endpoint, health=health, message="", process=process)
 
     async def _rest(self, message: str) -> None:
         """Note that the worker has ended, and wait before the next start, longer each time."""
@@ -189,6 +190,7 @@ class Keeper:
             state=ReplicaState.FAILED if self._ends_in_a_row >= CRASH_LOOP else ReplicaState.STARTING,
             endpoint=None,
             health=None,
+            process="",
             restarts=self.replica.restarts + 1,
             message=f"{message}; tried again after {wait_s:.3g} s, see {self._launcher.log(self.spec)}",
         )

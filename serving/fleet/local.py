@@ -59,6 +59,7 @@ class LocalFleet:
         self._patience = patience or Patience()
         self._placements: tuple[Placement, ...] = ()
         self._applied = False
+        self._drained: frozenset[str] = frozenset()
         self._state = FleetState()
         self._start_s = _read_starts(self._starts)
         self._keepers: list[Keeper] = []
@@ -75,6 +76,10 @@ class LocalFleet:
                 self._uses.pop(placed.spec.version, None)
         self._placements = placements
         self._applied = True
+
+    def drain(self, processes: frozenset[str]) -> None:
+        """Replace these worker processes and no others; returns at once."""
+        self._drained = processes
 
     def observe(self) -> FleetState:
         """Return what should run and what does."""
@@ -107,14 +112,18 @@ class LocalFleet:
     def _reconcile(self) -> None:
         """Make one step from what runs to what should."""
         wanted = {p.spec: p.replicas for p in self._placements if not self._is_asleep(p)}
-        kept = {(keeper.spec, keeper.index) for keeper in self._keepers}
+        kept = {(keeper.spec, keeper.index) for keeper in self._keepers if not self._is_drained(keeper)}
         strangers = self._find_strangers()
         for spec, replicas in wanted.items():
             for index in range(replicas):
                 if (spec, index) not in kept:
                     self._keepers.append(Keeper(spec, index, self._means, _take(strangers, spec)))
         for keeper in list(self._keepers):
-            if keeper.index >= wanted.get(keeper.spec, 0) and self._may_leave(keeper):
+            if self._is_drained(keeper):
+                leaves = keeper.index >= wanted.get(keeper.spec, 0) or self._has_stand_in(keeper)
+            else:
+                leaves = keeper.index >= wanted.get(keeper.spec, 0) and self._may_leave(keeper)
+            if leaves:
                 self._keepers.remove(keeper)
                 self._dismiss(keeper)
         for stranger in strangers:
@@ -131,6 +140,14 @@ class LocalFleet:
             return True
         heirs = (k for k in self._keepers if k.spec.version == keeper.spec.version and k is not keeper)
         return all(heir.replica.state is not ReplicaState.STARTING for heir in heirs)
+
+    def _is_drained(self, keeper: Keeper) -> bool:
+        return keeper.replica.process in self._drained
+
+    def _has_stand_in(self, keeper: Keeper) -> bool:
+        """Tell whether another worker of the version takes requests."""
+        others = (k for k in self._keepers if k.spec.version == keeper.spec.version and not self._is_drained(k))
+        return any(other.replica.state is ReplicaState.READY for other in others)
 
     def _find_strangers(self) -> list[Running]:
         """Return the workers of an earlier fleet on this folder; without ``outlives`` there can't be any."""

@@ -52,7 +52,10 @@ class ReplicaState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One worker process as its supervisor last saw it. ``restarts`` counts how often it had to be started again."""
+    """One worker process as its supervisor last saw it. ``restarts`` counts how often it had to be started again.
+
+    ``process`` tells this very process from the next one of the same name; "" while there is none that is ready.
+    """
 
     version: VersionId
     name: str
@@ -61,6 +64,7 @@ class Replica:
     health: WorkerHealth | None = None
     restarts: int = 0
     message: str = ""
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,13 @@ class Fleet(Protocol):
 
     def observe(self) -> FleetState:
         """Return what should run and what does, without asking anybody."""
+        ...
+
+    def drain(self, processes: frozenset[str]) -> None:
+        """Replace these worker processes and no others: each takes no new request once another can, and then ends.
+
+        One that nothing can take the place of serves on until something can. Returns at once.
+        """
         ...
 
     def close(self) -> None:

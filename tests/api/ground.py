@@ -49,10 +49,10 @@ class FakeShelf(FakeCatalogue):
         more = begin + size < len(records)
         return VersionPage(tuple(records[begin : begin + size]), (), str(begin + size) if more else None)
 
-    def adopt(self, version: VersionId) -> VersionRecord:
+    def adopt(self, version: VersionId, *, registered_by: tuple[str, ...] = ()) -> VersionRecord:
         if version not in self.foreign:
             raise NotFound(f"there is no version {version}", hint="look into MLflow")
-        return self.register(version.model, Registration(Path()))
+        return self.register(version.model, Registration(Path(), registered_by=registered_by))
 
 
 @dataclass

@@ -26,9 +26,16 @@ CALLS: list[tuple[str, str, Any, Role]] = [
     ("GET", "/services/tags/kills", None, VIEWER),
     ("POST", "/services/tags/kills", {"version": "m@3", **WHY}, OPERATOR),
     ("DELETE", "/kills/000000000000?reason=x", None, OPERATOR),
+    ("GET", "/services/tags/refusals", None, VIEWER),
+    ("POST", "/services/tags/readmissions", {"version": "m@2", **WHY}, OPERATOR),
     ("GET", "/services/tags/freezes", None, VIEWER),
     ("POST", "/services/tags/freezes", WHY, OPERATOR),
     ("POST", "/freezes", WHY, OPERATOR),
+    ("GET", "/services/tags/actions", None, VIEWER),
+    ("POST", "/services/tags/undo", WHY, OPERATOR),
+    ("GET", "/services/tags/silences", None, VIEWER),
+    ("POST", "/services/tags/silences", {"objective": "availability", "until_s": 2**32, **WHY}, OPERATOR),
+    ("DELETE", "/silences/000000000000?reason=x", None, OPERATOR),
     ("DELETE", "/freezes/000000000000?reason=x", None, OPERATOR),
     ("GET", "/rollouts", None, VIEWER),
     ("POST", "/rollouts", {"service": "tags", "version": "m@2", **WHY}, OPERATOR),
@@ -46,6 +53,7 @@ CALLS: list[tuple[str, str, Any, Role]] = [
     ("GET", "/models", None, VIEWER),
     ("GET", "/models/m/versions", None, VIEWER),
     ("GET", "/models/m/versions/champion", None, VIEWER),
+    ("GET", "/models/m/versions/1/actions", None, VIEWER),
     ("POST", "/models/m/versions", {"number": 9, **WHY}, OPERATOR),
     ("GET", "/comparisons?one=m@1&other=m@2", None, VIEWER),
     ("GET", "/slos", None, VIEWER),
@@ -237,6 +245,22 @@ def test_a_browser_logs_in_and_out(busy: Ground) -> None:
         assert client.get("/whoami", headers={"cookie": f"{COOKIE}={stolen}"}).status_code == 401
 
 
+def test_a_logout_outlives_the_control_plane(tmp_path: Path, database_url: str) -> None:
+    before = Ground(tmp_path, url=database_url)
+    with before.client(None) as client:
+        log_in(client, before.token(ADMIN))
+        cookie = client.cookies[COOKIE]
+        log_in(client, before.token(ADMIN))
+        kept = client.cookies[COOKIE]
+        client.delete("/session", headers={"sec-fetch-site": "same-origin", "cookie": f"{COOKIE}={cookie}"})
+    before.close()
+    after = Ground(tmp_path, url=database_url)
+    with after.client(None) as client:
+        answers = [client.get("/whoami", headers={"cookie": f"{COOKIE}={one}"}).status_code for one in (cookie, kept)]
+    after.close()
+    assert answers == [401, 200]
+
+
 def test_a_session_ends_with_its_token_and_with_its_time(ground: Ground) -> None:
     token = ground.token(ADMIN, "eva")
     with ground.client(None) as client:
@@ -303,6 +327,16 @@ def test_a_host_that_was_added_is_answered_but_trusts_nobody(tmp_path: Path) -> 
         assert client.get("/health").status_code == 200
         assert client.get("/services").status_code == 401
     ground.close()
+
+
+def test_behind_a_proxy_that_says_nothing_nobody_is_taken_for_this_machine(tmp_path: Path) -> None:
+    """What nginx sends without a line on forwarding: from loopback, to the loopback's name, with no other header."""
+    ground = Ground(tmp_path, AccessSpec(hosts=("roost.example",)))
+    with ground.client(None) as client:
+        assert client.get("/services").status_code == 401
+    ground.close()
+    told = AccessSpec.model_validate({"hosts": ["roost.example"], "anonymous": "viewer"})
+    assert told.anonymous is Anonymous.VIEWER, "who writes it down means it"
 
 
 def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:

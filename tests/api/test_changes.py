@@ -1,5 +1,6 @@
 """Changes asked for over HTTP: once under a key, on what was seen, by two where the service asks for four eyes."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from contracts.clock import FakeClock
 from contracts.errors import Conflict
+from controlplane.api.app import assemble
+from controlplane.api.flaws import WORDS
 from controlplane.store.migrate import open_store
 from controlplane.store.replies import KEPT_S, STUCK_S, Replies, Reply
 from controlplane.store.tokens import Role
@@ -41,8 +44,8 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(ground: Ground) -> Non
         ({"spec": SPEC.replace("model: m", "model: nobody")}, 404, "not-found", "nobody"),
         ({"spec": SPEC.replace("service: tags", "service: other")}, 400, "input.invalid", "other"),
         ({"champion": "m@9"}, 404, "not-found", "m@9"),
-        ({"champion": "nonsense"}, 422, "input.invalid", "body.champion"),
-        ({"reason": " "}, 422, "input.invalid", "body.reason"),
+        ({"champion": "1"}, 422, "input.invalid", "champion: '1' is not a version"),
+        ({"reason": " "}, 422, "input.invalid", "reason: ' ' is not a reason"),
         ({"reasn": "x"}, 422, "input.invalid", "reasn"),
         ({"reason": "a\0b"}, 400, "input.invalid", "NUL"),
     ],
@@ -61,6 +64,23 @@ def test_a_body_that_is_not_json_is_told(ground: Ground) -> None:
             answer = client.put("/services/tags", content=body, headers={"content-type": "application/json"})
             problem(answer, 422 if body != b"\xff\xfe" else answer.status_code, "input.invalid")
             assert answer.status_code in {400, 422}
+
+
+def test_a_body_of_another_kind_is_told(ground: Ground) -> None:
+    with ground.client() as client:
+        answer = client.put("/services/tags", content=b'{"reason": "x"}', headers={"content-type": "text/plain"})
+        assert "it came as text/plain, not as JSON" in problem(answer, 422, "input.invalid")
+        assert "application/json" in answer.json()["hint"]
+
+
+def test_every_pattern_of_the_description_has_words() -> None:
+    def patterns(part: object) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from (part["pattern"],) if isinstance(part.get("pattern"), str) else ()
+        for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from patterns(inner)
+
+    assert set(patterns(assemble().openapi())) <= set(WORDS)
 
 
 def test_a_body_nested_too_deeply_is_told(ground: Ground) -> None:
@@ -304,7 +324,9 @@ def test_a_version_that_was_registered_elsewhere_is_taken_up(ground: Ground) -> 
     with ground.client(token=ground.token(Role.OPERATOR, "eva")) as client:
         assert client.post("/models/m/versions", json={"number": 4, **WHY}).json()["version"] == "m@4"
         assert problem(client.post("/models/m/versions", json={"number": 9, **WHY}), 404, "not-found")
-    assert ground.stores.audit.changes("version/m@4")[0].actor == "eva"
+    told = [(change.actor, change.action) for change in ground.stores.audit.changes("version/m@4")]
+    assert told == [("eva", "version.adopt"), ("eva", "version.register")]
+    assert [change.action for change in ground.stores.audit.changes("version/m@9")] == ["version.adopt"]
 
 
 def test_an_error_inside_tells_nothing_of_the_inside(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,4 +343,5 @@ def test_a_rehearsal_that_would_fill_the_memory_is_refused(ground: Ground) -> No
     body = {"spec": f"{{service: tags, model: m, {scored}}}", "rate": 1e6, "runs": 500}
     with ground.client() as client:
         for path in ("/plan", "/simulate"):
-            assert "rate" in problem(client.post(path, json=body), 400, "input.invalid")
+            told = problem(client.post(path, json=body), 400, "input.invalid")
+            assert told.startswith("runs: 500 runs at 1e+06 requests per second")

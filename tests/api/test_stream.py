@@ -4,17 +4,20 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
+from controlplane.api.access import AccessSpec
 from controlplane.api.app import PREFIX
 from controlplane.store.tokens import Role
 from tests.api.ground import Ground
+from tests.controlplane.postgres import wait_for
 
 
 @contextmanager
@@ -111,6 +114,26 @@ def test_a_stream_needs_somebody_who_may_look(ground: Ground, address: str) -> N
     assert httpx.get(f"{address}/stream", headers=headers).status_code == 401
     scoped = {"authorization": f"Bearer {ground.token(Role.VIEWER, scopes=['tags'])}"}
     assert httpx.get(f"{address}/stream", headers=scoped).status_code == 403
+
+
+def test_an_actor_may_listen_only_so_often_and_all_together_only_so_often(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, AccessSpec(streams_per_actor=2, streams=3))
+    eva, mia = (ground.token(Role.VIEWER, name) for name in ("eva", "mia"))
+    headers = {name: {"authorization": f"Bearer {token}"} for name, token in (("eva", eva), ("mia", mia))}
+    with serving(ground) as url, ExitStack() as open_ones:
+        for token in (eva, eva, mia):
+            events = open_ones.enter_context(closing(listen(url, token)))
+            assert next(events)["event"] == "begin"
+        third = httpx.get(f"{url}/stream", headers=headers["eva"])
+        fourth = httpx.get(f"{url}/stream", headers=headers["mia"])
+        assert (third.status_code, third.json()["code"]) == (429, "unavailable")
+        assert "eva has 2 streams open" in third.json()["detail"]
+        assert "retry-after" in third.headers
+        assert (fourth.status_code, "all 3 streams" in fourth.json()["detail"]) == (503, True)
+        open_ones.close()
+        wait_for(lambda: not ground.context.places.taken)
+        assert read(url, eva, 1)[0]["event"] == "begin"
+    ground.close()
 
 
 def test_many_decisions_come_in_order_past_one_reading(ground: Ground, address: str) -> None:

@@ -19,6 +19,7 @@ from controlplane.loop.chores import AtOnce
 from controlplane.loop.controller import Controller
 from controlplane.loop.evidence import sliced_lanes
 from controlplane.loop.ports import Guard, Watchers
+from controlplane.loop.room import Means
 from controlplane.loop.snapshot import ServiceView
 from controlplane.loop.world import World
 from controlplane.store.migrate import open_store
@@ -65,7 +66,7 @@ class Bench:
         self.watchers: Watchers | None = None
         data_plane = Gateways(self.traffic)
         self.world = World(
-            self.clock, SeededRng(5), self.catalogue, self.fleet, data_plane, memory_budget_bytes=memory_budget_bytes
+            self.clock, SeededRng(5), self.catalogue, self.fleet, data_plane, Means(memory_budget_bytes)
         )
         self.controller = self.control()
 

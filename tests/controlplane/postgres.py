@@ -37,6 +37,10 @@ class PostgresServer:
     def start(self) -> None:
         self._control("start", "-l", str(self.folder / "log"), "-o", f"-k {self.folder} -c listen_addresses= {FAST}")
 
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
     def _control(self, *words: str) -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", *words)
 

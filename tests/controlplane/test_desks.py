@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Table, update
 
 from contracts.clock import FakeClock
 from contracts.errors import Conflict, InvalidInput, NotFound, NotPermitted, RoostError
@@ -12,11 +14,14 @@ from contracts.ids import CHAMPION, VersionId, VersionRef
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
+from controlplane.desks.readmissions import ReadmissionDesk
 from controlplane.desks.rollouts import RolloutDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.policies import policy_of
+from controlplane.store.audit import Audit
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Step, StoredRollout
+from controlplane.store.schema import ROLLOUTS
 from controlplane.store.tokens import Role
 from controlplane.stores import Stores
 from registry.catalogue import Registration, VersionRecord
@@ -70,6 +75,7 @@ class Desks:
             self.catalogue.register("m", Registration(folder))
         self.catalogue.move_alias(VersionId("m", 1), CHAMPION, actor="test", reason="the first")
         self.services = ServiceDesk(self.stores, self.catalogue)
+        self.readmissions = ReadmissionDesk(self.stores, self.catalogue)
         self.rollouts = RolloutDesk(
             self.stores,
             self.catalogue,
@@ -102,6 +108,11 @@ class Desks:
         seen = Observation(at_s=self.clock.now_s(), newest_telemetry_s=self.clock.now_s(), ready=True)
         self.lead(lambda state: decide(policy_of(spec()), state, seen).state)
 
+    def spoil(self, table: Table, **columns: str) -> None:
+        """Write into every row what nothing of ours would."""
+        with self.stores.database.write() as connection:
+            connection.execute(update(table).values(columns))
+
     def actions(self) -> list[str]:
         return [change.action for change in self.stores.audit.changes()]
 
@@ -123,6 +134,23 @@ def test_the_first_champion_is_the_one_that_mlflow_names(desks: Desks) -> None:
     assert view.production.champion == "m@1"
     assert view.note == ""
     assert desks.actions() == ["service.apply", "service.crown"]
+
+
+def test_the_first_champion_is_crowned_with_the_spec_and_written_down_or_nothing_is(
+    desks: Desks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Audit.write
+
+    def die_at_the_crown(audit: Audit, *words: Any, **told: Any) -> None:
+        if told["action"] == "service.crown":
+            raise RuntimeError("killed")
+        write(audit, *words, **told)
+
+    monkeypatch.setattr(Audit, "write", die_at_the_crown)
+    with pytest.raises(RuntimeError):
+        desks.apply()
+    assert desks.services.list() == []
+    assert desks.actions() == []
 
 
 def test_the_first_champion_is_the_one_that_is_named(desks: Desks) -> None:
@@ -242,6 +270,37 @@ def test_rolled_back_content_needs_force(desks: Desks) -> None:
     assert desks.start(force=True).forced
 
 
+def test_rolled_back_content_is_readmitted_for_good_by_somebody_with_a_reason(desks: Desks) -> None:
+    desks.apply()
+    row = desks.start()
+    with desks.stores.database.write() as connection:
+        desks.stores.rollouts.remember(connection, row, row.digest, "2 % more errors")
+    desks.lead(lambda state: replace(state, phase=Phase.ROLLED_BACK), is_over=True)
+    assert [past.rollout_id for past in desks.readmissions.list("tags")] == [row.id]
+    told: dict[str, Any] = {"actor": "mia", "role": Role.OPERATOR}
+    with pytest.raises(InvalidInput, match="reason"):
+        desks.readmissions.readmit("tags", TWO, reason=" ", **told)
+    past = desks.readmissions.readmit("tags", TWO, reason="the load generator was at fault", **told)
+    assert (past.rollout_id, past.reason) == (row.id, "2 % more errors")
+    assert not desks.start().forced
+    assert desks.readmissions.list("tags") == []
+    change = desks.stores.audit.changes("version/m@2")[-1]
+    assert (change.action, change.actor, change.reason) == ("version.readmit", "mia", "the load generator was at fault")
+    assert change.detail["why"] == "2 % more errors"
+    with pytest.raises(NotFound, match="is not refused"):
+        desks.readmissions.readmit("tags", TWO, reason="again", **told)
+
+
+def test_with_four_eyes_an_approver_readmits(desks: Desks) -> None:
+    desks.apply(spec(four_eyes=True))
+    row = desks.start()
+    with desks.stores.database.write() as connection:
+        desks.stores.rollouts.remember(connection, row, row.digest, "2 % more errors")
+    with pytest.raises(NotPermitted, match="needs an approver"):
+        desks.readmissions.readmit("tags", TWO, actor="eva", reason="x", role=Role.OPERATOR)
+    desks.readmissions.readmit("tags", TWO, actor="mia", reason="x", role=Role.APPROVER)
+
+
 def test_a_precondition_refuses_before_traffic_unless_forced(desks: Desks) -> None:
     desks.apply()
     desks.golden.faults[2] = "7 of 8 golden prompts are black"
@@ -265,6 +324,41 @@ def test_a_version_that_was_stopped_is_not_started_even_by_force(desks: Desks) -
     for force in (False, True):
         with pytest.raises(NotPermitted, match="draws faces"):
             desks.start(force=force)
+    assert desks.start(VersionRef("m", number=3)).challenger == "m@3"
+
+
+def unreadable_state(desks: Desks) -> None:
+    desks.spoil(ROLLOUTS, state='{"schema": 99}')
+
+
+def another_policy(desks: Desks) -> None:
+    state = State.from_json(desks.stores.rollouts.living()[0].state)
+    desks.spoil(ROLLOUTS, state=replace(state, policy_digest="0" * 64).to_json())
+
+
+@pytest.mark.parametrize("spoil", [unreadable_state, another_policy])
+def test_a_rollout_that_can_not_be_gone_on_with_is_ended_by_hand(desks: Desks, spoil: Callable[[Desks], None]) -> None:
+    desks.apply()
+    row = desks.start()
+    desks.progress()
+    spoil(desks)
+    offers = {offer.name: offer for offer in desks.rollouts.offers(row.id)}
+    assert [name for name, offer in offers.items() if offer.allowed] == ["abort"]
+    assert "all traffic goes to m@1" in offers["abort"].effect
+    assert "can't be gone on with" in offers["pause"].why_not
+    with pytest.raises(NotPermitted, match=r"pause of .* can't be gone on with"):
+        desks.rollouts.act(row.id, asked(ManualKind.PAUSE))
+    with pytest.raises(NotPermitted, match="needs an operator"):
+        desks.rollouts.act(row.id, asked(ManualKind.ABORT), role=Role.VIEWER)
+    wish = desks.rollouts.act(row.id, asked(ManualKind.ABORT))
+    assert wish.met_s is not None
+    view = desks.rollouts.show(row.id)
+    assert (view.row.phase, view.row.ended) == ("aborted", True)
+    assert desks.actions()[-1] == "rollout.abort"
+    (message,) = [one for one in desks.stores.outbox.take() if one.topic == "rollout.aborted"]
+    assert "eva ended" in message.document["message"]
+    with pytest.raises(NotPermitted, match="ended"):
+        desks.rollouts.act(row.id, asked(ManualKind.ABORT))
     assert desks.start(VersionRef("m", number=3)).challenger == "m@3"
 
 

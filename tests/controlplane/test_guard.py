@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contracts.clock import FakeClock
-from contracts.errors import InvalidInput, NotFound
+from contracts.errors import Conflict, InvalidInput, NotFound
 from contracts.ids import CHAMPION, VersionRef
 from contracts.specs.loading import load_service_spec
 from controlplane.desks.safety import SafetyDesk
@@ -60,6 +60,14 @@ def guarded(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[GuardedBench]:
         yield made
 
 
+UNDONE = {"service.undone", "service.crowned"}
+
+
+def told_topics(bench: Bench) -> list[str]:
+    """Return the codes of what people are told, in order."""
+    return [message.topic for message in bench.stores.outbox.take(at_most=1000, addressed=False)]
+
+
 def codes(bench: Bench) -> list[str]:
     return [event.code for event in bench.told]
 
@@ -79,6 +87,28 @@ def test_harm_after_the_end_of_a_rollout_brings_the_version_before_back(guarded:
     guarded.traffic.bad[1] = 0.6
     guarded.ticks(60)
     assert guarded.owner == "m@1", "a version that was proven harmful is no refuge"
+
+
+def test_an_undone_champion_gives_way_to_the_one_before_in_the_name_of_who_asked(guarded: GuardedBench) -> None:
+    with pytest.raises(Conflict, match="no champion before"):
+        guarded.safety.undo("tags", actor="eva", reason="worse colours")
+    guarded.promote()
+    guarded.ticks(70)
+    assert guarded.champion not in guarded.fleet.running
+    offer = guarded.safety.undo("tags", actor="eva", reason="worse colours")
+    assert "from m@2 back to m@1" in offer.effect
+    with pytest.raises(Conflict, match="eva asked for it already"):
+        guarded.safety.undo("tags", actor="bob", reason="me too")
+    guarded.restart()
+    guarded.ticks(10)
+    assert guarded.owner == "m@1"
+    version, alias, actor, reason = next(move for move in reversed(guarded.catalogue.moves) if move[1] == CHAMPION)
+    assert (version, actor) == (guarded.champion, "eva")
+    assert "m@2 was undone: worse colours" in reason
+    assert ["service.undone", "service.crowned"] == [code for code in told_topics(guarded) if code in UNDONE]
+    guarded.ticks(30)
+    assert guarded.owner == "m@1", "what is done is not done again"
+    assert guarded.safety.offer_undo("tags").effect.startswith("all traffic of tags goes from m@1 back to m@2")
 
 
 def test_harm_after_the_time_that_the_old_one_is_kept_is_only_told(guarded: GuardedBench) -> None:

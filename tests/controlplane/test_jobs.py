@@ -20,6 +20,7 @@ from controlplane.jobs.job import Job, JobState
 from controlplane.jobs.schedules import Rule, Schedules
 from controlplane.jobs.store import Jobs
 from controlplane.jobs.worker import Worker
+from controlplane.store.audit import Audit
 from controlplane.store.migrate import open_store
 from tests.controlplane.job_kinds import KINDS
 from tests.controlplane.postgres import wait_for
@@ -168,7 +169,10 @@ def test_a_job_whose_workers_die_ends_after_its_attempts(jobs: Jobs, clock: Fake
 def test_a_job_to_be_cancelled_whose_worker_died_is_not_run_again(jobs: Jobs, clock: FakeClock) -> None:
     jobs.submit("add", {}, actor="t", job_id="x")
     claim(jobs)
-    assert jobs.cancel("x").state is JobState.RUNNING
+    for _ in range(2):
+        assert jobs.cancel("x", actor="eva", reason="a mistake").state is JobState.RUNNING
+    (change,) = Audit(jobs.database).changes("job/x")
+    assert (change.actor, change.action, change.reason) == ("eva", "job.cancel", "a mistake")
     clock.advance(LENGTH_S + 1)
     assert jobs.claim("w", LENGTH_S) is None
     assert jobs.get("x").state is JobState.CANCELLED
@@ -296,7 +300,7 @@ def test_a_running_job_is_cancelled_and_its_process_gone(live_jobs: Jobs, tmp_pa
     thread = threading.Thread(target=worker.work_one)
     thread.start()
     wait_for(lambda: notes.exists() and live_jobs.get("x").progress == 0.5)
-    live_jobs.cancel("x")
+    live_jobs.cancel("x", actor="t", reason="enough")
     thread.join(20)
     assert not thread.is_alive()
     assert live_jobs.get("x").state is JobState.CANCELLED

@@ -1,6 +1,7 @@
 """The kinds of jobs that there are: what they take, when they run by themselves, and what they make of a real home."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 from contracts.clock import FakeClock
 from contracts.errors import InvalidInput
+from contracts.manifest import make_manifest
 from contracts.wire.telemetry import SampledOutput
 from controlplane.job_kinds import KINDS, declare_schedules
 from controlplane.jobs import compare, evaluate, optimise, roll_up, scan, train_demo
@@ -21,7 +23,7 @@ from controlplane.settings import Settings
 from controlplane.store.history import History
 from controlplane.store.migrate import open_store
 from evaluation.scorers.port import Score
-from registry.catalogue import Lineage, Registration, VersionRecord
+from registry.catalogue import Lineage, Proof, Registration, VersionRecord
 from registry.mlflow_catalogue import MlflowCatalogue
 
 MONDAY_S = 1_792_994_400.0
@@ -36,7 +38,8 @@ class Steps:
         self.home, self.kept, self.told = home, dict[str, Any](), list[tuple[float, str]]()
 
     def context(self, attempt: int = 1) -> JobContext:
-        return JobContext(self, {"job": "j", "attempt": attempt, "fence": attempt, "home": str(self.home)})
+        known = {"job": "j", "attempt": attempt, "fence": attempt, "home": str(self.home), "actor": "ada"}
+        return JobContext(self, known)
 
     def tell(self, message: dict[str, Any]) -> None:
         self.told.append((message["progress"], message["message"]))
@@ -106,7 +109,7 @@ def test_heavy_jobs_run_one_at_a_time_whatever_their_kind(jobs: tuple[Jobs, Fake
 
 
 def test_only_who_needs_the_database_sees_our_secrets() -> None:
-    assert {kind.name for kind in KINDS if kind.is_trusted} == {"checkpoint", "weekly-report"}
+    assert {kind.name for kind in KINDS if kind.is_trusted} == {"checkpoint", "tidy", "weekly-report"}
 
 
 def test_the_weekly_report_is_asked_for_once_a_week_and_once_after_a_pause(jobs: tuple[Jobs, FakeClock]) -> None:
@@ -171,18 +174,16 @@ def test_a_version_that_an_earlier_attempt_registered_is_not_made_again(
     made: list[str] = []
 
     def make(*_: object, **__: object) -> None:
-        lineage = Lineage(recipe="bf16")
-        record = catalogue.register(
-            "tags", Registration(make_model(tmp_path / "made"), parent=parent.id, lineage=lineage)
-        )
-        catalogue.optimisations.keep(record, {"version": str(record.id)}, {}, "{}")
-        made.append(str(record.id))
+        directory = make_model(tmp_path / "made")
+        proof = Proof(make_manifest(directory).digest, {"recipe": "bf16"}, {}, "{}")
+        registration = Registration(directory, parent=parent.id, lineage=Lineage(recipe="bf16"), proof=proof)
+        made.append(str(catalogue.register("tags", registration).id))
         raise KeyboardInterrupt  # its worker dies before it can tell
 
     monkeypatch.setattr("controlplane.optimise.job.optimise", make)
     with pytest.raises(KeyboardInterrupt):
         optimise.run(steps.context(), asked)
-    assert optimise.run(steps.context(attempt=2), asked) == {"version": made[0]}
+    assert optimise.run(steps.context(attempt=2), asked) == {"recipe": "bf16", "version": made[0]}
     assert len(made) == 1
 
 
@@ -249,8 +250,9 @@ def test_a_training_that_is_over_is_not_begun_again_and_never_written_over(
 ) -> None:
     trained: list[Path] = []
 
-    def train(out: Path, seed: int, *, start: Callable[[str, int], Callable[[int, float], None]]) -> Path:
+    def train(out: Path, seed: int, *, start: Callable[[str, int], Callable[[int, float], None]], **_: object) -> Path:
         start("autoencoder", 2)(1, 0.25)
+        start("figures", 2)(1, math.nan)
         (out / "good").mkdir(parents=True)
         trained.append(out)
         return out
@@ -258,7 +260,7 @@ def test_a_training_that_is_over_is_not_begun_again_and_never_written_over(
     monkeypatch.setattr("controlplane.demo.model.train.train", train)
     told = train_demo.run(steps.context(), {"name": "mine"})
     assert told == {"folder": str(steps.home / "trained" / "mine"), "versions": ["good"]}
-    assert steps.told == [(0.5 / 3, "autoencoder, loss 0.250")]
+    assert steps.told == [(0.5 / 4, "autoencoder, loss 0.250"), (1.5 / 4, "figures")]
     assert train_demo.run(steps.context(2), {"name": "mine"}) == told
     assert len(trained) == 1
     assert not trained[0].parent.exists()

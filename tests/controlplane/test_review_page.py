@@ -10,13 +10,14 @@ import httpx
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from contracts.clock import FakeClock
 from contracts.errors import Conflict, InvalidInput, NotFound
 from contracts.rng import SeededRng
 from controlplane.cli.main import app
-from controlplane.reviewing.app import HEADERS, review_app
+from controlplane.reviewing.app import HEADERS, review_app, review_routes
 from controlplane.reviewing.desk import Output, ReviewDesk, add_file, export_lines
 from controlplane.reviewing.evidence import PreferenceEvidence
 from controlplane.store.reviews import ReviewStore
@@ -169,6 +170,22 @@ def test_a_rater_judges_with_plain_forms_and_learns_nothing(desk: ReviewDesk, st
     assert judgement.rater == "Ann <b>"
     assert judgement.reasons == ("artefact", "text wrong")
     assert json.loads(export_lines([judgement])[0])["note"] == "<i>"
+
+
+def test_who_is_logged_in_judges_under_their_own_name(desk: ReviewDesk, store: ReviewStore) -> None:
+    fill(desk, 1)
+    routes = review_routes(lambda: desk, lambda body, base, _: body, lambda request: "eva")
+
+    async def judge() -> None:
+        transport = httpx.ASGITransport(app=Starlette(routes=routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            await client.post("/enter", data={"rater": "somebody else"})
+            item = re.search(r"name='item' value='([0-9a-f]+)'", (await client.get("/")).text)
+            assert item
+            await client.post("/judge", data={"item": item[1], "choice": "left"})
+
+    run(judge())
+    assert [judgement.rater for judgement in store.judgements()] == ["eva"]
 
 
 def test_every_answer_has_strict_headers_and_prompts_are_escaped(desk: ReviewDesk) -> None:

@@ -53,6 +53,8 @@ def test_a_fault_is_rolled_back_and_its_absence_promoted_beside_peers_that_see_n
     ("arguments", "named"),
     [
         (["--rate", "0"], "rate"),
+        (["--rate", "1e300"], "rate: 1e.300 is not a number of requests per second up to"),
+        (["--rate", "1e5", "--runs", "10000"], "runs: 10000 runs at 100000 requests per second"),
         (["--rate", "20", "--fault", "colour=3%"], "fault: no objective is called 'colour'"),
         (["--rate", "20", "--fault", "text"], "fault: 'text' has no value"),
         (["--rate", "20", "--onset", "soon"], "soon"),

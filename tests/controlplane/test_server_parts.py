@@ -2,19 +2,23 @@
 
 import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from contracts.errors import Conflict, InvalidInput
 from controlplane.server.crew import Crew
+from controlplane.server.detached import start_detached
 from controlplane.server.doctor import Finding, State, examine
 from controlplane.server.first_token import ensure_first_token
 from controlplane.server.logs import JsonLines
 from controlplane.server.options import ServerOptions
 from controlplane.server.presence import read_first_token, read_presence, remove_presence, write_presence
+from controlplane.server.process import run_server
 from controlplane.server.scorers import InstalledScorers
 from controlplane.settings import Settings
 from controlplane.store.tokens import Role
@@ -134,3 +138,24 @@ def test_the_doctor_finds_a_ledger_that_was_changed(tmp_path: Path, stores: Stor
             connection.exec_driver_sql(f"DROP TRIGGER {name}")
         connection.exec_driver_sql("UPDATE audit SET body = replace(body, 'ann', 'bob')")
     assert found(tmp_path, "ledger").failed
+
+
+def test_a_port_that_is_taken_is_told_and_leaves_no_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        options = ServerOptions(home=home, port=port)
+        for start in (start_detached, run_server):
+            with pytest.raises(Conflict, match=f"port: {port}"):
+                start(options, lambda line: None)
+            assert not home.exists()
+
+
+def test_a_home_that_is_no_folder_is_told_as_what_it_is(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file")
+    for start in (start_detached, run_server):
+        with pytest.raises(InvalidInput, match=r"home: .*can't be used"):
+            start(ServerOptions(home=home, port=0), lambda line: None)

@@ -22,7 +22,7 @@ from tests.rollout.conftest import World, arms, make_policy
 SLOS: dict[str, Slo] = {
     "availability": AvailabilitySlo(objective=0.995),
     "latency": LatencySlo.model_validate({"objective": 0.95, "threshold": "1s", "alpha_weight": 2}),
-    "typography": ScoreSlo(objective=0.95, scorer="text"),
+    "typography": ScoreSlo(objective=0.95, scorer="text", in_harm_budget=True),
     "style": ScoreSlo(objective=0.9, scorer="style", kind=GateKind.WATCH),
 }
 

@@ -45,7 +45,7 @@ def test_every_tick_is_the_one_that_decide_would_make(spec: dict[str, object], s
 
 
 def test_scores_and_slices_follow_decide_as_well() -> None:
-    slos: dict[str, Slo] = {**AVAILABILITY, "typography": ScoreSlo(scorer="text", objective=0.95)}
+    slos: dict[str, Slo] = {**AVAILABILITY, "typography": ScoreSlo(scorer="text", objective=0.95, in_harm_budget=True)}
     policy = compile_policy(RolloutSpec.model_validate(SPEC), slos, slices=("draft", "final"))
     scenario = Scenario(
         "quality",

@@ -1,30 +1,22 @@
 """A simulated week: the real controllers, machine and stores in virtual time, and a world that is unkind to them.
 
-Run many from the repository root::
+Two control planes contend, each a controller and a worker of jobs. They are killed at any of their calls, stopped for
+longer than their lease and woken again, and their clocks don't agree; the database, the gateway, MLflow and the scorer
+go away and come back; answers get lost and telemetry comes late. A PostgreSQL server is restarted in earnest.
 
-    python -m tests.simulation.week --seeds 200
-    python -m tests.simulation.week --seeds 20 --database postgresql://…     # an empty database for each, made there
-
-Two controllers contend. They are killed at any of their calls, stopped for longer than their lease and woken again; the
-database, the gateway, MLflow and the scorer go away and come back; answers get lost and telemetry comes late.
+``python -m tests.simulation`` lives through many.
 """
 
-import argparse
-import json
-import logging
-import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import event
 
-from contracts.clock import FakeClock
+from contracts.clock import Clock, FakeClock
 from contracts.errors import RoostError, Unavailable
 from contracts.ids import VersionId, VersionRef
 from contracts.rng import SeededRng
@@ -34,19 +26,20 @@ from controlplane.desks.rollouts import RolloutDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.guard.guard import make_guard
 from controlplane.loop.chores import AtOnce
-from controlplane.loop.controller import Controller
+from controlplane.loop.controller import MOST_SKEW_S, Controller
 from controlplane.loop.world import World
 from controlplane.store.migrate import open_store
 from controlplane.stores import Stores
 from evaluation.scorers.port import Score
 from registry.catalogue import Registration
 from registry.fake_catalogue import FakeCatalogue
-from rollout.observation import Observation
 from rollout.phases import RETREATING, ManualAction, ManualKind, Phase
 from serving.fleet.fake import FakeFleet
 from tests.controlplane.conftest import trust_the_disk
 from tests.simulation.faults import Faults, Faulty, FaultyDatabase, Killed
 from tests.simulation.gateway import SERVICE, Quality, SimulatedGateway
+from tests.simulation.promises import look_back, unfinished_jobs
+from tests.simulation.worker import SCHEDULE, SimulatedWorker, make_jobs
 
 SPEC = """
 service: tags
@@ -78,14 +71,36 @@ class SeenText:
         return [Score(float(sample.prompt)) for sample in samples]
 
 
+Restart = Callable[[], None]
+"""Ends the database's server at once, and starts it again."""
+
+
+@dataclass
+class SkewedClock:
+    """One machine's clock: it runs like the others', ``ahead_s`` of them."""
+
+    true: FakeClock
+    ahead_s: float = 0.0
+
+    def now_s(self) -> float:
+        """Return what this machine thinks it is."""
+        return self.true.now_s() + self.ahead_s
+
+    def monotonic_s(self) -> float:
+        """Return seconds since an arbitrary start."""
+        return self.true.monotonic_s()
+
+
 @dataclass
 class Contender:
-    """One control plane's process: its faults, its stores, its controller while it lives, and until when it sleeps."""
+    """One control plane: its faults, its stores and its clock; while it lives, its parts; until when it sleeps."""
 
     name: str
     faults: Faults
     stores: Stores
+    clock: SkewedClock
     controller: Controller | None = None
+    worker: SimulatedWorker | None = None
     back_s: float = 0.0
 
 
@@ -97,6 +112,7 @@ class Week:
     url: str
     folder: Path
     unkind: float = 1.0
+    restart: Restart | None = None
     broken: list[str] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
@@ -109,6 +125,8 @@ class Week:
         self.contenders = [self._contender(name) for name in ("one", "two")]
         self._begin_s, self._overdue = self.clock.now_s(), 0
         self._asleep = 0
+        self.jobs_done: Counter[tuple[str, str]] = Counter()
+        self.decisions = 0
 
     def run(self) -> None:
         """Live through the week, and look back at it."""
@@ -116,13 +134,18 @@ class Week:
         self.catalogue.move_alias(champion, "champion", actor="test", reason="the first")
         services = ServiceDesk(self.stores, self.catalogue)
         services.apply(load_service_spec(SPEC), actor="test", reason="the first", champion=VersionRef("m", number=1))
+        make_jobs(self.stores.database).declare("tidy", SCHEDULE, "tidy")
         while not self._serves():
             self._tick(TICK_S)
         for index in range(ROLLOUTS):
             while self.clock.now_s() < self._begin_s + (index + 1) * 7 * DAY_S / (ROLLOUTS + 1):
                 self._tick(IDLE_S)
             self._roll_out(KINDS[int(self.rng.integers(len(KINDS)))])
-        self._look_back()
+        for _ in range(PATIENCE):
+            if not unfinished_jobs(self.stores.database):
+                break
+            self._tick(TICK_S)
+        self.broken += self.gateway.broken + look_back(self)
 
     def close(self) -> None:
         """Close all databases."""
@@ -208,9 +231,12 @@ class Week:
             if contender.controller is None:
                 contender.controller = self._control(contender)
             contender.controller.step()
+            if contender.worker is None:
+                contender.worker = SimulatedWorker(contender.name, contender.stores.database, self.rng, self.jobs_done)
+            self.struck["job refused"] += not contender.worker.step(self.clock.monotonic_s())
         except Killed:
             self.struck["killed"] += 1
-            contender.controller = None
+            contender.controller = contender.worker = None
             contender.back_s = self.clock.now_s() + float(self.rng.uniform(TICK_S, 12 * TICK_S))
             return False
         snapshot = contender.controller.snapshot()
@@ -229,6 +255,15 @@ class Week:
                     self.struck[f"{part} away"] += 1
             if rng.uniform() < 0.06 * unkind:
                 contender.faults.arm(int(rng.integers(1, 40)), self._choose_strike(contender))
+            if abs(contender.clock.ahead_s) > MOST_SKEW_S:
+                contender.clock.ahead_s *= float(rng.uniform() > 0.1)
+            elif rng.uniform() < 0.01 * unkind:
+                self.struck["clock set"] += 1
+                contender.clock.ahead_s = float(rng.choice([-600.0, -2.0, 2.0, 600.0]))
+        if self.restart is not None and rng.uniform() < 0.002 * unkind:
+            self.struck["database restarted"] += 1
+            self.restart()
+            self.stores.database.engine.dispose()
         self.gateway.withheld = int(rng.integers(0, 3)) if rng.uniform() < 0.1 * unkind else 0
 
     def _choose_strike(self, contender: Contender) -> Callable[[bool], None]:
@@ -252,11 +287,12 @@ class Week:
         """Stop a process in the middle of a call while the world goes on, and wake it after its lease is over."""
         self._asleep += 1
         controller, contender.controller = contender.controller, None
+        worker, contender.worker = contender.worker, None
         until_s = self.clock.now_s() + float(self.rng.uniform(1.5, 4)) * LEASE_S
         contender.back_s = until_s
         while self.clock.now_s() < until_s:
             self._tick(TICK_S)
-        contender.controller = controller
+        contender.controller, contender.worker = controller, worker
         self._asleep -= 1
 
     def _check_retreat(self, rollout: str, *, acted: bool) -> None:
@@ -270,55 +306,26 @@ class Week:
         if self._overdue > 3:
             self.broken.append(f"{rollout} has {weight:.0%} of the traffic though it is {row.phase}")
 
-    def _look_back(self) -> None:
-        self.broken += self.gateway.broken
-        ledger = list(self.stores.ledger.entries())
-        self.stores.ledger.verify()
-        for rollout in {entry.rollout_id for entry in ledger}:
-            entries = [entry for entry in ledger if entry.rollout_id == rollout]
-            row = self.stores.rollouts.get(rollout)
-            totals = [_total(entry.observation) for entry in entries]
-            mine = [batch for batch in self.gateway.served if batch.start_s >= row.created_s]
-            prefixes = {0, *accumulate(sum(a.total for a in batch.attempts) for batch in mine)}
-            if not set(accumulate(totals)) <= prefixes:
-                self.broken.append(f"{rollout}: telemetry was lost or counted twice")
-            self._check_proof(rollout, [(e.observation, e.decision) for e in entries])
-        owner = self.stores.services.production(SERVICE).champion
-        if str(self.catalogue.aliases["m", "champion"]) != owner:
-            self.broken.append(f"MLflow says {self.catalogue.aliases['m', 'champion']}, production is {owner}'s")
-
-    def _check_proof(self, rollout: str, entries: list[tuple[dict[str, object], dict[str, object]]]) -> None:
-        """Promise 4: nothing is promoted without fresh data and a proof."""
-        for document, decision in entries:
-            if decision["reason"] != "gate.safe-proven":
-                continue
-            seen = Observation.from_json(json.dumps(document))
-            if seen.newest_telemetry_s is None or seen.at_s - seen.newest_telemetry_s > 60.0:
-                self.broken.append(f"{rollout} was promoted on stale data")
-            outcomes = {verdict["outcome"] for verdict in decision["verdicts"]}  # type: ignore[attr-defined]
-            if outcomes != {"pass"}:
-                self.broken.append(f"{rollout} was promoted though its gates say {outcomes}")
-
     def _serves(self) -> bool:
         table = self.gateway.table_in_force
         return table is not None and SERVICE in table.services
 
-    def _open(self, url: str, faults: Faults | None = None) -> Stores:
+    def _open(self, url: str, faults: Faults | None = None, clock: Clock | None = None) -> Stores:
         database = open_store(url, self.clock) if faults is None else FaultyDatabase(url, self.clock, faults)
         if database.dialect == "sqlite":
             event.listen(database.engine, "connect", trust_the_disk)
             database.engine.dispose()
-        return Stores.on(database, b"k" * 32, self.clock)
+        return Stores.on(database, b"k" * 32, clock or self.clock)
 
     def _contender(self, name: str) -> Contender:
-        faults = Faults()
-        return Contender(name, faults, self._open(self.url, faults))
+        faults, clock = Faults(), SkewedClock(self.clock)
+        return Contender(name, faults, self._open(self.url, faults, clock), clock)
 
     def _control(self, contender: Contender) -> Controller:
         """Start a process anew: it knows what the stores say, and nothing else."""
         faults = contender.faults
         world = World(
-            self.clock,
+            contender.clock,
             SeededRng(int(self.rng.integers(2**31))),
             Faulty("mlflow", self.catalogue, faults),
             self.fleet,
@@ -329,65 +336,19 @@ class Week:
             contender.stores,
             holder=contender.name,
             scorers={SeenText.name: Faulty("scorer", SeenText(), faults)},
-            guard=make_guard(contender.stores, self.clock),
+            guard=make_guard(contender.stores, contender.clock),
             warm_up_prompts=(),
             executor=AtOnce(),
             lease_s=LEASE_S,
         )
 
 
-def _total(observation: dict[str, object]) -> int:
-    arms = observation["counts"]
-    tick = arms.get("availability") if isinstance(arms, dict) else None
-    return tick["challenger"]["total"] + tick["champion"]["total"] if tick else 0
-
-
-def live_through(seed: int, url: str | None = None, *, unkind: float = 1.0) -> Week:
+def live_through(seed: int, url: str | None = None, *, unkind: float = 1.0, restart: Restart | None = None) -> Week:
     """Simulate one week on a database of its own: SQLite in a folder that goes away, unless ``url`` names another."""
     with tempfile.TemporaryDirectory() as folder:
-        week = Week(seed, url or f"sqlite:///{folder}/roost.db", Path(folder), unkind)
+        week = Week(seed, url or f"sqlite:///{folder}/roost.db", Path(folder), unkind, restart)
         try:
             week.run()
         finally:
             week.close()
         return week
-
-
-def main() -> None:
-    """Simulate weeks; exit status 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--unkind", type=float, default=1.0, help="how much goes wrong; 0 for nothing")
-    parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL server of its own")
-    arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
-    ends, struck, broken, begun_s = Counter[str](), Counter[str](), 0, time.process_time()
-    for seed, week in _weeks(arguments):
-        ends += week.ends
-        struck += week.struck
-        broken += bool(week.broken)
-        for line in week.broken:
-            print(f"seed {seed}: {line}", flush=True)  # noqa: T201
-    print(f"{arguments.seeds} weeks, {broken} with a broken promise, {time.process_time() - begun_s:.0f} s of CPU")  # noqa: T201
-    for name, count in sorted((*ends.items(), *struck.items())):
-        print(f"  {name:28} {count}")  # noqa: T201
-    sys.exit(1 if broken else 0)
-
-
-def _weeks(arguments: argparse.Namespace) -> Iterator[tuple[int, Week]]:
-    seeds = range(arguments.first, arguments.first + arguments.seeds)
-    if not arguments.postgresql:
-        yield from ((seed, live_through(seed, unkind=arguments.unkind)) for seed in seeds)
-        return
-    from tests.controlplane.postgres import find_binaries, postgres_server
-
-    binaries = find_binaries()
-    if binaries is None:
-        raise SystemExit("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
-    with postgres_server(binaries) as server:
-        yield from ((seed, live_through(seed, server.new_database(), unkind=arguments.unkind)) for seed in seeds)
-
-
-if __name__ == "__main__":
-    main()

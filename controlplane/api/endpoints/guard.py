@@ -2,17 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from contracts.ids import NAME_PATTERN, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import Body, Reason, Version
+from controlplane.api.documents import Body, OfferDocument, Reason, Version
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import AnyOperator, Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
+from controlplane.api.telling import tell_offer
+from controlplane.desks.safety import KillView
 from controlplane.store.freezes import ALL, Freeze
 from controlplane.store.kills import Kill
+from controlplane.store.rollouts import RolledBack
 from controlplane.store.tokens import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["safety"])
@@ -30,6 +33,19 @@ class KillBody(Body):
     reason: Reason
 
 
+class ReadmissionBody(Body):
+    """A version whose content may be tried again."""
+
+    version: Version
+    reason: Reason
+
+
+class WhyBody(Body):
+    """Why something is asked for."""
+
+    reason: Reason
+
+
 class FreezeBody(Body):
     """A freeze: from now unless told, until it is lifted unless told."""
 
@@ -39,7 +55,7 @@ class FreezeBody(Body):
 
 
 class KillDocument(BaseModel):
-    """A version stopped in a service; ``effect`` is told when it is stopped, ``lifted_s`` is null while that holds."""
+    """A version stopped in a service; ``effect`` is what follows from it now, ``lifted_s`` is null while it holds."""
 
     id: str
     service: str
@@ -48,7 +64,18 @@ class KillDocument(BaseModel):
     actor: str
     reason: str
     lifted_s: float | None
-    effect: str = ""
+    effect: str
+
+
+class RefusalDocument(BaseModel):
+    """Content that a service refuses: the version and the rollout that it was rolled back as, when, and why."""
+
+    service: str
+    digest: str
+    version: str
+    rollout_id: str
+    at_s: float
+    reason: str
 
 
 class FreezeDocument(BaseModel):
@@ -69,22 +96,65 @@ def list_kills(
 ) -> Page[KillDocument]:
     """List the versions that were stopped in a service, lifted ones too, the newest first."""
     context.stores.services.production(service)
-    return cut([_tell_kill(kill) for kill in context.stores.kills.of_service(service)], cursor, limit)
+    page = cut(context.stores.kills.of_service(service), cursor, limit)
+    return Page(items=[_tell_kill(context.safety.tell_kill(kill)) for kill in page.items], next=page.next)
 
 
-@router.post("/services/{service}/kills", status_code=201, dependencies=[Depends(take_key)])
-def kill_version(service: Service, body: KillBody, who: Operator, context: Context) -> KillDocument:
+@router.post(
+    "/services/{service}/kills",
+    status_code=201,
+    responses={200: {"model": OfferDocument}},
+    dependencies=[Depends(take_key)],
+)
+def kill_version(
+    service: Service,
+    body: KillBody,
+    who: Operator,
+    context: Context,
+    response: Response,
+    *,
+    dry_run: Annotated[bool, Query(description="Only tell what it would do.")] = False,
+) -> KillDocument | OfferDocument:
     """Stop a version at once: it gets no traffic, a rollout of it ends, the version before takes a champion's place."""
-    told = {"actor": who.actor, "reason": body.reason}
-    view = context.safety.kill(service, VersionRef.parse(body.version), **told)
-    return _tell_kill(view.kill, view.effect)
+    version = VersionRef.parse(body.version)
+    if dry_run:
+        response.status_code = 200
+        return tell_offer(context.safety.offer_kill(service, version))
+    return _tell_kill(context.safety.kill(service, version, actor=who.actor, reason=body.reason))
 
 
 @router.delete("/kills/{kill}", dependencies=[Depends(take_key)])
 def revive_version(kill: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> KillDocument:
     """Let a stopped version be served again."""
     who.require(Role.OPERATOR, context.stores.kills.get(kill).service)
-    return _tell_kill(context.safety.revive(kill, actor=who.actor, reason=reason))
+    return _tell_kill(context.safety.tell_kill(context.safety.revive(kill, actor=who.actor, reason=reason)))
+
+
+@router.get("/services/{service}/refusals")
+def list_refusals(
+    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+) -> Page[RefusalDocument]:
+    """List the contents that a service refuses because they were rolled back, the newest first."""
+    return cut([_tell_refusal(past) for past in context.readmissions.list(service)], cursor, limit)
+
+
+@router.post("/services/{service}/readmissions", status_code=201, dependencies=[Depends(take_key)])
+def readmit_version(service: Service, body: ReadmissionBody, who: Operator, context: Context) -> RefusalDocument:
+    """Let content that was rolled back be tried again, for good; the answer tells how it had been rolled back."""
+    told = {"actor": who.actor, "reason": body.reason}
+    return _tell_refusal(context.readmissions.readmit(service, VersionRef.parse(body.version), role=who.role, **told))
+
+
+@router.get("/services/{service}/actions")
+def list_actions(service: Service, who: Viewer, context: Context) -> Page[OfferDocument]:
+    """List what may be asked of a service's production: going back to the version before, or why not."""
+    return Page(items=[tell_offer(context.safety.offer_undo(service))], next=None)
+
+
+@router.post("/services/{service}/undo", status_code=202, dependencies=[Depends(take_key)])
+def undo_champion(service: Service, body: WhyBody, who: Operator, context: Context) -> OfferDocument:
+    """Go back to the version that was champion before; it takes over as soon as it is ready."""
+    return tell_offer(context.safety.undo(service, actor=who.actor, reason=body.reason))
 
 
 @router.get("/services/{service}/freezes")
@@ -117,8 +187,12 @@ def thaw_service(freeze: Identifier, reason: WhyNow, who: AnyOperator, context: 
     return _tell_freeze(context.safety.thaw(freeze, actor=who.actor, reason=reason))
 
 
-def _tell_kill(kill: Kill, effect: str = "") -> KillDocument:
-    return KillDocument(**{name: getattr(kill, name) for name in Kill.__slots__}, effect=effect)
+def _tell_kill(view: KillView) -> KillDocument:
+    return KillDocument(**{name: getattr(view.kill, name) for name in Kill.__slots__}, effect=view.effect)
+
+
+def _tell_refusal(past: RolledBack) -> RefusalDocument:
+    return RefusalDocument(**{name: getattr(past, name) for name in RolledBack.__slots__})
 
 
 def _tell_freeze(freeze: Freeze) -> FreezeDocument:

@@ -85,8 +85,4 @@ def show_job(job: JobId, who: Viewer, context: Context) -> JobDocument:
 @router.post("/jobs/{job}/cancel", status_code=202, dependencies=[Depends(take_key)])
 def cancel_job(job: JobId, body: CancelBody, who: Operator, context: Context) -> JobDocument:
     """End a job: at once while it waits, at its worker's next heartbeat while it runs."""
-    stores = context.stores
-    stores.jobs.get(job)
-    with stores.database.write() as connection:
-        stores.audit.write(connection, actor=who.actor, action="job.cancel", subject=f"job/{job}", reason=body.reason)
-    return tell_job(stores.jobs.cancel(job))
+    return tell_job(context.stores.jobs.cancel(job, actor=who.actor, reason=body.reason))

@@ -14,18 +14,16 @@ from controlplane.api.context import ApiContext, Context
 from controlplane.api.documents import ID_PATTERN, WHOLE, Body, SpecText
 from controlplane.api.endpoints.services import read_spec
 from controlplane.api.principal import AnyViewer, Viewer
-from controlplane.api.problems import TooManyRequests
 from controlplane.api.route import GuardedRoute
 from controlplane.api.telling import finite
 from controlplane.policies import policy_of
+from controlplane.statuses import TooManyRequests
 from controlplane.store.tokens import Role
 from rollout.policy import Policy
 
 router = APIRouter(route_class=GuardedRoute, tags=["rehearsals"])
 Level = Annotated[float, Field(ge=0, le=1)]
 Levels = Annotated[dict[str, Level], Field(max_length=50)]
-MOST_AT_ONCE = 5_000_000
-"""Requests that all runs of a rehearsal may get in one tick: scores are drawn one by one, and fill the memory."""
 
 
 class PlanBody(Body):
@@ -62,12 +60,12 @@ class Rehearsed(BaseModel):
 @router.post("/plan")
 def plan_rollout(body: PlanBody, who: Viewer, context: Context) -> Rehearsed:
     """Tell what a policy promises: time to proof, which faults are caught at what cost, and what is not seen."""
-    from controlplane.rehearsal.policies import make_scenario
+    from controlplane.rehearsal.policies import check_size, make_scenario
     from controlplane.rehearsal.trial import forecast
 
     spec, policy = _read(body.spec)
     levels = _levels(body.champion, policy, "champion")
-    _check_size(body, policy)
+    check_size(policy, request_rate=body.rate, runs=body.runs)
     make_scenario(policy, request_rate=body.rate, champion=levels, fault={}, onset_s=0.0)
     with _alone(context):
         found = forecast(policy, body.rate, levels, runs=body.runs, seed=body.seed)
@@ -77,11 +75,11 @@ def plan_rollout(body: PlanBody, who: Viewer, context: Context) -> Rehearsed:
 @router.post("/simulate")
 def simulate_rollout(body: SimulateBody, who: Viewer, context: Context) -> Rehearsed:
     """Run a policy on simulated traffic with a fault, or with none, and tell how the rollouts end."""
-    from controlplane.rehearsal.policies import make_scenario
+    from controlplane.rehearsal.policies import check_size, make_scenario
     from controlplane.rehearsal.trial import try_policy
 
     spec, policy = _read(body.spec)
-    _check_size(body, policy)
+    check_size(policy, request_rate=body.rate, runs=body.runs)
     scenario = make_scenario(
         policy,
         request_rate=body.rate,
@@ -114,17 +112,6 @@ def replay_rollout(
 def _read(given: str | dict[str, Any]) -> tuple[ServiceSpec, Policy]:
     spec = read_spec(given)
     return spec, policy_of(spec)
-
-
-def _check_size(body: PlanBody, policy: Policy) -> None:
-    """Refuse what would fill the memory of the process that decides."""
-    from controlplane.rehearsal.policies import tick_of
-
-    if policy.scored and body.rate * body.runs * tick_of(policy) > MOST_AT_ONCE:
-        raise InvalidInput(
-            f"rate: {body.runs} runs at {body.rate:g} requests per second are more than is rehearsed here",
-            hint="ask for fewer runs, or a lower rate; roost rollout plan has no such limit",
-        )
 
 
 def _levels(given: Mapping[str, float], policy: Policy, field: str) -> dict[str, float]:

@@ -13,9 +13,9 @@ from controlplane.api.context import ApiContext, Context
 from controlplane.api.documents import ApplyBody, PreviewDocument, RevisionDocument, ServiceDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
-from controlplane.api.problems import Outdated
 from controlplane.api.route import GuardedRoute, tag_of, take_key
 from controlplane.api.telling import tell_preview, tell_revision, tell_service
+from controlplane.statuses import Outdated
 from controlplane.store.documents import canonical
 
 router = APIRouter(route_class=GuardedRoute, tags=["services"])

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from importlib.metadata import version as distribution_version
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
@@ -13,7 +13,6 @@ from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Viewer
 from controlplane.api.route import GuardedRoute
 from controlplane.api.telling import finite
-from controlplane.web.views.replicas import view_replicas
 from controlplane.web.views.slos import SloView, view_slos
 
 router = APIRouter(route_class=GuardedRoute, tags=["serving"])
@@ -58,26 +57,6 @@ class SloDocument(BaseModel):
     sentence: str
 
 
-class ReplicaDocument(BaseModel):
-    """One replica; ``takes_traffic`` when gateways route to it."""
-
-    service: str
-    version: str
-    name: str
-    state: str
-    takes_traffic: bool
-    memory_bytes: int
-    in_flight: int
-    message: str
-
-
-class FleetDocument(BaseModel):
-    """The replicas, and the routing table that the gateway keeps; null while there is none."""
-
-    replicas: list[ReplicaDocument]
-    routing: dict[str, Any] | None
-
-
 @router.get("/health")
 def show_health(context: Context) -> Health:
     """Tell that the control plane answers; needs no token."""
@@ -100,15 +79,6 @@ async def show_slos(
 ) -> Page[SloDocument]:
     """List the objectives of one service."""
     return cut([row for row in await _read(context) if row.service == service], cursor, limit)
-
-
-@router.get("/fleet")
-async def show_fleet(who: Viewer, context: Context) -> FleetDocument:
-    """Show every replica, and how traffic is routed."""
-    table = context.home.routing()
-    replicas = view_replicas(table, await context.home.workers.look())
-    told = [ReplicaDocument(**{name: getattr(one, name) for name in ReplicaDocument.model_fields}) for one in replicas]
-    return FleetDocument(replicas=told, routing=table.model_dump(mode="json") if table is not None else None)
 
 
 async def _read(context: ApiContext) -> list[SloDocument]:

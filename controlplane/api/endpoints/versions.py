@@ -7,11 +7,13 @@ from pydantic import BaseModel, Field
 
 from contracts.ids import NAME_PATTERN, VersionId, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import WHOLE, Body, Reason, VersionDocument
+from controlplane.api.documents import VERSION_PATTERN, WHOLE, Body, OfferDocument, Reason, VersionDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
-from controlplane.api.telling import tell_version
+from controlplane.api.telling import tell_offer, tell_version
+from controlplane.desks.registrations import ACTION
+from controlplane.desks.versions import VersionDesk
 
 router = APIRouter(route_class=GuardedRoute, tags=["versions"])
 ModelName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
@@ -71,28 +73,36 @@ def show_version(
     return tell_version(context.catalogue.get(VersionRef.parse(f"{model}@{version}")))
 
 
+@router.get("/models/{model}/versions/{version}/actions")
+def list_version_actions(
+    model: ModelName,
+    version: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,98}$", description="A number or an alias.")],
+    who: Viewer,
+    context: Context,
+) -> Page[OfferDocument]:
+    """List the jobs that may be asked for on a version, with what each does, or why not."""
+    offers = VersionDesk(context.stores, context.catalogue).offers(VersionRef.parse(f"{model}@{version}"))
+    return Page(items=[tell_offer(offer) for offer in offers], next=None)
+
+
 @router.post("/models/{model}/versions", status_code=201, dependencies=[Depends(take_key)])
 def adopt_version(model: ModelName, body: AdoptBody, who: Operator, context: Context) -> VersionDocument:
     """Take up a version that was registered in MLflow by other means; its files are inspected first."""
-    version = VersionId(model, body.number)
-    record = context.catalogue.adopt(version)
-    stores = context.stores
-    with stores.database.write() as connection:
-        stores.audit.write(
-            connection,
-            actor=who.actor,
-            action="version.register",
-            subject=f"version/{version}",
-            reason=body.reason,
-            detail={"digest": record.digest},
-        )
+    version, database, audit = VersionId(model, body.number), context.stores.database, context.stores.audit
+    told = {"actor": who.actor, "subject": f"version/{version}", "reason": body.reason}
+    # MLflow knows nothing of our transactions: who asks is written down before anything is taken up.
+    with database.write() as connection:
+        audit.write(connection, action="version.adopt", **told)
+    record = context.catalogue.adopt(version, registered_by=(who.actor,))
+    with database.write() as connection:
+        audit.write(connection, action=ACTION, detail={"digest": record.digest}, **told)
     return tell_version(record)
 
 
 @router.get("/comparisons", tags=["quality"])
 def list_comparisons(
-    one: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{1,100}@[A-Za-z0-9_-]{1,99}$")],
-    other: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{1,100}@[A-Za-z0-9_-]{1,99}$")],
+    one: Annotated[str, Query(pattern=VERSION_PATTERN, max_length=200)],
+    other: Annotated[str, Query(pattern=VERSION_PATTERN, max_length=200)],
     who: Viewer,
     context: Context,
 ) -> Page[dict[str, object]]:

@@ -5,6 +5,7 @@ cards. One thread, no downloads; the same seed on the same machine gives the sam
 """
 
 import argparse
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def train(
     try:
         with _show_progress() if progress and start is None else nullcontext(start or _start_silently) as told:
             _train_stages(out_dir, seed, settings, told)
-        write_cards(out_dir, seed, settings, figure_prompts(figures_n))
+            write_cards(out_dir, seed, settings, figure_prompts(figures_n), told("figures", len(CARDS)))
     finally:
         torch.set_num_threads(threads)
     return out_dir
@@ -90,12 +91,14 @@ def _save_denoiser(denoiser: Denoiser, directory: Path) -> None:
     denoiser.text_encoder.save_pretrained(directory / "text_encoder")
 
 
-def write_cards(out_dir: Path, seed: int, settings: TrainSettings, prompts: list[str]) -> None:
-    """Measure the trained versions in `out_dir` on the prompts and write their cards."""
+def write_cards(
+    out_dir: Path, seed: int, settings: TrainSettings, prompts: list[str], report: Report = be_silent
+) -> None:
+    """Measure the trained versions in `out_dir` on the prompts and write their cards; a loss is not told of."""
     reader = load_reader()
     reference = load_reference(reader)
     ceiling = measure_ceiling(prompts, reader, reference)
-    for name, text in CARDS.items():
+    for number, (name, text) in enumerate(CARDS.items(), 1):
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(out_dir / "good", folder, dirs_exist_ok=True)
             shutil.copytree(out_dir / name, folder, dirs_exist_ok=True)
@@ -103,6 +106,7 @@ def write_cards(out_dir: Path, seed: int, settings: TrainSettings, prompts: list
             images = generate(pipeline, prompts, text.defaults)
         figures = measure(list(images), prompts, reader, reference)
         write_card(out_dir / name, seed=seed, settings=asdict(settings), figures=figures, ceiling=ceiling)
+        report(number, math.nan)
 
 
 def _start_silently(stage: str, steps: int) -> Report:
@@ -115,7 +119,7 @@ def _show_progress() -> Iterator[StartStage]:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
 
         def start(stage: str, steps: int) -> Report:
-            task = bar.add_task(stage, total=steps, loss=float("nan"))
+            task = bar.add_task(stage, total=steps, loss=math.nan)
             return lambda step, loss: bar.update(task, completed=step, loss=loss)
 
         yield start

@@ -103,9 +103,10 @@ class ServingRecord:
         key = ("drawn", service, tuple(versions), int(since_s), int(until_s / HOUR_S))
         return await self._history.ask(key, lambda c: _read_drawn(c, service, versions, since_s, until_s))
 
-    async def spreads(self) -> list[Spread] | None:
-        """Return how the last week's judgements are spread."""
-        return await self._history.ask("spreads", _read_spreads)
+    async def spreads(self, since_s: float | None = None, until_s: float | None = None) -> list[Spread] | None:
+        """Return how the judgements between two moments are spread; those of the last week otherwise."""
+        key = ("spreads", since_s, until_s)
+        return await self._history.ask(key, lambda c: _read_spreads(c, since_s, until_s))
 
 
 def fit_stretch(span_s: float) -> int:
@@ -176,12 +177,14 @@ def _read_drawn(
     return [Drawn._make(row) for row in connection.execute(query)]
 
 
-def _read_spreads(connection: Connection) -> list[Spread]:
+def _read_spreads(connection: Connection, since_s: float | None, until_s: float | None) -> list[Spread]:
     c = SCORES.c
     part = func.min(func.floor(c.value * BINS), BINS - 1)
     newest = select(func.max(c.at_s)).scalar_subquery()
-    week = (c.at_s >= newest - 7 * DAY_S, c.mirrored.is_(False), c.value.is_not(None))
-    query = select(c.service, c.metric, c.version, part, func.count()).where(*week)
+    wanted = [c.at_s >= (newest - 7 * DAY_S if since_s is None else since_s)]
+    wanted += [c.at_s <= until_s] if until_s is not None else []
+    query = select(c.service, c.metric, c.version, part, func.count())
+    query = query.where(*wanted, c.mirrored.is_(False), c.value.is_not(None))
     spreads: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * BINS)
     for service, metric, version, position, n in connection.execute(
         query.group_by(c.service, c.metric, c.version, part)

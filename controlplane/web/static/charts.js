@@ -1,5 +1,5 @@
-// Charts from columns of numbers: straight lines and steps between decisions that were made, nothing smoothed, nothing
-// in between invented. Each can be focused and read with the arrow keys.
+// Charts from columns of numbers, as the server says what each shows: straight lines and steps between decisions that
+// were made, nothing smoothed, nothing in between invented. Each can be focused and read with the arrow keys.
 const SVG = 'http://www.w3.org/2000/svg';
 const LEFT = 62;
 const RIGHT = 104;
@@ -11,62 +11,41 @@ const store = new Map();
 const drawn = new WeakMap();
 let placing = false;
 
-const percent = (value) => `${+(100 * value).toPrecision(3)} %`;
-const points = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(100 * value).toPrecision(3)} pp`;
-const score = (value) => `${+value.toFixed(3)}`;
-const signed = (value) => `${value < 0 ? '−' : '+'}${+Math.abs(value).toFixed(3)}`;
-const evidence = (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${+value.toPrecision(3)}`);
-const seconds = (s) => (s < 1 ? `${+(1000 * s).toPrecision(3)} ms` : `${+s.toPrecision(3)} s`);
-const times = (value) => `${+value.toPrecision(3)}×`;
-const duration = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
-const log = (value) => Math.log10(Math.max(value, LEAST_EVIDENCE));
-
-/** What each kind of chart shows: lines (name, column, class, stepped?), limits, a band, and how numbers are written. */
-const KINDS = {
-  traffic: () => ({
-    lines: [['asked', 'asked', 'theirs', true], ['measured', 'measured', 'mine']],
-    limits: [], format: percent, floor: 0, ceiling: 0.1,
-  }),
-  values: ({ family, limit }) => ({
-    lines: [['challenger', 'challenger', 'mine'], ['champion', 'champion', 'theirs']],
-    limits: limit && family !== 'relative' ? [['limit', Number(limit)]] : [],
-    format: family === 'score' ? score : percent,
-    ...(family === 'score' ? {} : { floor: 0 }),
-  }),
-  sli: ({ family, limit }) => ({
-    lines: [['measured', 'sli', 'mine']], limits: [['objective', Number(limit)]], ceiling: 1,
-    format: family === 'score' ? score : percent, breach: ['sli', (value) => value < Number(limit)],
-  }),
-  latency: ({ limit }) => ({
-    lines: [['p95', 'challenger95', 'mine', true], ['p50', 'challenger50', 'mine thin', true],
-      ['champion p95', 'champion95', 'theirs', true], ['champion p50', 'champion50', 'theirs thin', true]],
-    limits: limit ? [['objective', Number(limit)]] : [], format: seconds, floor: 0,
-  }),
-  burn: ({ limit }) => ({
-    lines: [['long', 'long', 'mine'], ['short', 'short', 'mine thin']], limits: [['alarm', Number(limit)]],
-    format: times, floor: 0, breach: ['short', (value, row, columns) => Math.min(value, columns.long[row]) > Number(limit)],
-  }),
-  weights: ({ first, second }) => ({
-    lines: [[first, 'first', 'mine', true], [second, 'second', 'theirs', true]],
-    limits: [], format: percent, floor: 0, ceiling: 0.1,
-  }),
-  budget: () => ({ lines: [['left', 'left', 'theirs']], limits: [['spent', 0]], format: percent, ceiling: 1 }),
-  difference: ({ family }) => ({
-    lines: [['tolerated', 'limit', 'limit'], ['difference', 'difference', 'mine']],
-    limits: [['0', 0]], band: ['low', 'high'], format: family === 'score' ? signed : points,
-  }),
-  evidence: ({ needed, safeNeeded }) => ({
-    lines: [['harm', 'harm', 'harm'], ['safety', 'safe', 'safe']],
-    limits: [['1/α', Number(needed)], ...(safeNeeded ? [['1/β', Number(safeNeeded)]] : [])],
-    format: evidence, scale: log, floor: 0.1,
-  }),
+const share = (value) => `${+(100 * value).toPrecision(3)} %`;
+const sign = (value) => (value < 0 ? '−' : '+');
+const WRITTEN = {
+  share,
+  score: (value) => `${+value.toFixed(3)}`,
+  points: (value) => `${sign(value)}${+Math.abs(100 * value).toPrecision(3)} pp`,
+  signed: (value) => `${sign(value)}${+Math.abs(value).toFixed(3)}`,
+  evidence: (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${+value.toPrecision(3)}`),
+  seconds: (s) => (s < 1 ? `${+(1000 * s).toPrecision(3)} ms` : `${+s.toPrecision(3)} s`),
+  times: (value) => `${+value.toPrecision(3)}×`,
 };
+const duration = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${(s / 3600).toFixed(1)} h` : `${(s / 86400).toFixed(1)} d`);
+const log = (value) => Math.log10(Math.max(value, LEAST_EVIDENCE));
+const iso = (seconds) => new Date(seconds * 1000).toISOString();
+
+/** Return what the server says that a figure shows, with how its numbers are written. */
+function kindOf(figure) {
+  const told = JSON.parse(figure.dataset.chart);
+  return { limits: [], ...told, format: WRITTEN[told.number], scale: told.log ? log : (value) => value };
+}
+
+/** Return a moment of a chart: the clock's time, with the day where the chart covers more than one. */
+function clock(kind, t, span) {
+  if (kind.origin_s === undefined) return `${duration(t)} after each began`;
+  const text = iso(kind.origin_s + t);
+  return `${span > 86400 ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : text.slice(11, 19)} UTC`;
+}
 
 export function load(series) {
   for (const [name, columns] of Object.entries(series)) store.set(name, columns);
 }
 
-/** Add rows of decisions that are not yet there. */
+const lasting = Number(document.body.dataset.last ?? Infinity);
+
+/** Add rows of decisions that are not yet there; what is older than the page shows goes. */
 export function addRows(series) {
   for (const [name, columns] of Object.entries(series ?? {})) {
     const known = store.get(name);
@@ -75,6 +54,8 @@ export function addRows(series) {
     const first = columns.s.findIndex((sequence) => sequence > last);
     if (first < 0) continue;
     for (const key of Object.keys(known)) known[key].push(...columns[key].slice(first));
+    const old = known.t.findIndex((t) => t >= known.t.at(-1) - lasting);
+    if (old > 0) for (const key of Object.keys(known)) known[key].splice(0, old);
   }
 }
 
@@ -125,8 +106,8 @@ function path(xs, ys, stepped) {
 }
 
 function extent(columns, kind) {
-  const scale = kind.scale ?? ((value) => value);
-  const names = [...kind.lines.map(([, column]) => column), ...(kind.band ?? [])];
+  const { scale } = kind;
+  const names = [...kind.lines.map(({ column }) => column), ...(kind.band ?? [])];
   const shown = names.flatMap((name) => columns[name].filter((value) => value !== null));
   const all = [...shown, ...kind.limits.map(([, value]) => value), kind.floor, kind.ceiling].filter((value) => value !== undefined);
   let [low, high] = [Math.min(...all.map(scale)), Math.max(...all.map(scale))];
@@ -144,56 +125,60 @@ function spread(labels, height) {
 
 export function draw(figure) {
   const columns = store.get(figure.dataset.series);
-  const kind = KINDS[figure.dataset.chart](figure.dataset);
+  const kind = kindOf(figure);
   const width = Math.max(figure.clientWidth, 240);
   if (!columns || !columns.t.length) { tellEmpty(figure); return; }
   const height = figure.classList.contains('large') ? 190 : 180;
-  const scale = kind.scale ?? ((value) => value);
+  const { scale } = kind;
   const [low, high] = extent(columns, kind);
   const start = columns.t[0];
   const span = Math.max(columns.t.at(-1) - start, 1);
   const toX = (t) => LEFT + ((t - start) / span) * (width - LEFT - RIGHT);
   const toY = (value) => (value === null ? null : height - BOTTOM - ((scale(value) - low) / (high - low)) * (height - TOP - BOTTOM));
   const xs = columns.t.map(toX);
-  const svg = element('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', tabindex: 0, 'aria-label': describe(figure, columns, kind, columns.t.length - 1) });
+  const svg = element('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', tabindex: 0, 'aria-label': describe(columns, kind, columns.t.length - 1) });
   axes(svg, { columns, kind, width, height, toX, toY, low, high });
   const labels = [];
   if (kind.band) svg.append(element('path', { class: 'band', d: bandPath(xs, kind.band.map((name) => columns[name].map(toY))) }));
   for (const [label, value] of kind.limits) {
     svg.append(element('path', { class: 'dashed', d: `M${LEFT} ${toY(value).toFixed(1)}H${width - RIGHT}` }));
-    labels.push({ y: toY(value) + 4, className: 'limit', text: label === '0' ? 'no difference' : `${label} ${kind.format(value)}` });
+    labels.push({ y: toY(value) + 4, className: 'limit', text: value === 0 ? label : `${label} ${kind.format(value)}` });
   }
-  for (const [label, column, className, stepped] of kind.lines) {
+  for (const { label, column, style: className, stepped } of kind.lines) {
     const ys = columns[column].map(toY);
     const last = ys.findLast((y) => y !== null);
     if (last === undefined) continue;
     svg.append(element('path', { class: className === 'limit' ? 'dashed' : `line ${className}`, d: path(xs, ys, stepped) }));
     labels.push({ y: last + 4, className, text: label });
   }
-  if (kind.breach) markBreaches(svg, columns, kind.breach, xs, toY);
+  if (kind.breach) markBreaches(svg, columns, kind, xs, toY);
   spread(labels, height);
   for (const { y, className, text } of labels) svg.append(element('text', { class: className, x: width - RIGHT + 6, y: y.toFixed(1) }, text));
   place(figure, svg, { columns, kind, xs, height });
 }
 
 /** Mark the points at which a limit was broken. */
-function markBreaches(svg, columns, [column, broken], xs, toY) {
-  columns[column].forEach((value, row) => {
-    if (value === null || !broken(value, row, columns)) return;
+function markBreaches(svg, columns, { breach, limits: [[, limit]] }, xs, toY) {
+  const beyond = (value) => value !== null && (breach.above ? value > limit : value < limit);
+  columns[breach.columns[0]].forEach((value, row) => {
+    if (!breach.columns.every((column) => beyond(columns[column][row]))) return;
     svg.append(element('circle', { class: 'breach', cx: xs[row].toFixed(1), cy: toY(value).toFixed(1), r: 3 }));
   });
 }
 
 function axes(svg, { columns, kind, width, height, toX, toY, low, high }) {
   svg.append(element('path', { class: 'axis', d: `M${LEFT} ${height - BOTTOM}H${width - RIGHT}` }));
-  const ticks = kind.scale ? powers(low, high) : rounds(low, high);
+  const ticks = kind.log ? powers(low, high) : rounds(low, high);
   for (const tick of ticks) {
     const y = toY(tick);
     svg.append(element('path', { class: 'axis', d: `M${LEFT - 4} ${y.toFixed(1)}H${LEFT}` }));
     svg.append(element('text', { x: LEFT - 8, y: (y + 4).toFixed(1), 'text-anchor': 'end' }, kind.format(tick)));
   }
-  const times = columns.t.length > 1 ? [columns.t[0], columns.t.at(-1)] : [columns.t[0]];
-  times.forEach((t, index) => svg.append(element('text', { x: toX(t).toFixed(1), y: height - 8, 'text-anchor': index ? 'end' : 'start' }, `${duration(t)}${index ? ' after it began' : ''}`)));
+  const [first, last] = [columns.t[0], columns.t.at(-1)];
+  const end = kind.origin_s === undefined || last === first ? '' : ` (${duration(last - first)})`;
+  const tell = (t, anchor, more = '') => svg.append(element('text', { x: toX(t).toFixed(1), y: height - 8, 'text-anchor': anchor }, clock(kind, t, last - first) + more));
+  tell(first, 'start');
+  if (last > first) tell(last, 'end', end);
 }
 
 function powers(low, high) {
@@ -222,18 +207,35 @@ function bandPath(xs, [lows, highs]) {
 }
 
 /** Return one row of a chart in words. */
-function describe(figure, columns, kind, row) {
-  const parts = kind.lines.filter(([, column]) => columns[column][row] !== null)
-    .map(([label, column]) => `${label} ${kind.format(columns[column][row])}`);
+function describe(columns, kind, row) {
+  const parts = kind.lines.filter(({ column }) => columns[column][row] !== null)
+    .map(({ label, column }) => `${label} ${kind.format(columns[column][row])}`);
   if (kind.band && columns[kind.band[0]][row] !== null) parts.push(`band ${kind.band.map((name) => kind.format(columns[name][row])).join(' to ')}`);
-  return `${figure.dataset.title}, decision ${columns.s[row]}, ${duration(columns.t[row])} after it began: ${parts.join(', ') || 'no data'}`;
+  const t = columns.t[row];
+  const place = kind.of_decisions ? `decision ${columns.s[row]}, ${clock(kind, t, 0)}, ${duration(t)} after it began` : clock(kind, t, columns.t.at(-1) - columns.t[0]);
+  return `${kind.title}, ${place}: ${parts.join(', ') || 'no data'}`;
 }
 
 function tellEmpty(figure) {
   if (figure.querySelector('output')) return;
   const output = document.createElement('output');
-  output.textContent = 'No data yet.';
+  output.textContent = document.getElementById('range')?.value ? 'No data in the time shown.' : 'No data yet.';
   figure.append(output);
+}
+
+/** Dragging across a chart asks for that time alone, as an address that can be passed on. */
+function zoom(svg, nearest, toSeconds, possible) {
+  if (!possible || !document.getElementById('range')) return;
+  let from = null;
+  svg.addEventListener('pointerdown', (event) => { from = event.button || event.pointerType !== 'mouse' ? null : nearest(event); });
+  svg.addEventListener('pointerup', (event) => {
+    const to = nearest(event);
+    if (from === null || from === to) { from = null; return; }
+    const ends = toSeconds(Math.min(from, to), Math.max(from, to));
+    const address = new URL(location.href);
+    address.searchParams.set('t', [Math.floor(ends[0]), Math.ceil(ends[1])].map((end) => iso(end).slice(0, 19)).join('/'));
+    location.assign(address);
+  });
 }
 
 /** Put a drawing into its figure; the reading that somebody has taken stays. */
@@ -247,8 +249,8 @@ function place(figure, svg, { columns, kind, xs, height }) {
   let row = figure.dataset.row === undefined ? null : Math.min(Number(figure.dataset.row), xs.length - 1);
   const read = () => {
     cursor.setAttribute('d', row === null ? '' : `M${xs[row].toFixed(1)} ${TOP}V${height - BOTTOM}`);
-    output.textContent = row === null ? '' : describe(figure, columns, kind, row).slice(figure.dataset.title.length + 2);
-    if (row === null) delete figure.dataset.row; else { figure.dataset.row = row; svg.setAttribute('aria-label', describe(figure, columns, kind, row)); }
+    output.textContent = row === null ? '' : describe(columns, kind, row).slice(kind.title.length + 2);
+    if (row === null) delete figure.dataset.row; else { figure.dataset.row = row; svg.setAttribute('aria-label', describe(columns, kind, row)); }
   };
   const take = (wanted) => { row = wanted; read(); };
   svg.addEventListener('keydown', (event) => {
@@ -259,11 +261,13 @@ function place(figure, svg, { columns, kind, xs, height }) {
     event.preventDefault();
     take(Math.min(Math.max(moves[event.key], 0), last));
   });
-  svg.addEventListener('pointermove', (event) => {
+  const nearest = (event) => {
     const box = svg.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
-    take(xs.reduce((best, at, index) => (Math.abs(at - x) < Math.abs(xs[best] - x) ? index : best), 0));
-  });
+    return xs.reduce((best, at, index) => (Math.abs(at - x) < Math.abs(xs[best] - x) ? index : best), 0);
+  };
+  svg.addEventListener('pointermove', (event) => take(nearest(event)));
+  zoom(svg, nearest, (from, to) => [from, to].map((at) => kind.origin_s + columns.t[at]), kind.origin_s !== undefined);
   svg.addEventListener('pointerleave', () => { if (document.activeElement !== svg) take(null); });
   svg.addEventListener('blur', () => { if (!placing) take(null); });
   read();
@@ -271,5 +275,4 @@ function place(figure, svg, { columns, kind, xs, height }) {
   if (old) old.replaceWith(svg); else figure.prepend(svg);
   if (focused) svg.focus({ preventScroll: true });
   placing = false;
-  performance.mark('chart');
 }

@@ -26,6 +26,7 @@ export function listen() {
     else if (key === '?') help.showModal();
     else if (key === 'j') step(1);
     else if (key === 'k') step(-1);
+    else if (key === 't') { const range = document.getElementById('range'); if (range) { event.preventDefault(); range.focus(); range.select(); } }
     else if (key === '[') document.querySelector('a[rel=prev]')?.click();
     else if (key === ']') document.querySelector('a[rel=next]')?.click();
     else if (key === 'Enter' && event.target.dataset?.open) location.assign(event.target.dataset.open);

@@ -53,6 +53,7 @@ drawAll();
 drawScatters();
 listen();
 listenAsks();
+setInterval(() => { if (document.querySelector('[data-renew]') && document.visibilityState === 'visible') renew(); }, 5000);
 if (document.querySelector('[data-again]')) setTimeout(() => location.reload(), 1500);
 follow({
   change({ regions, series }) {

@@ -39,7 +39,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Signs:
-    """Everything that may need a person."""
+    """Everything that may need a person; of objectives that are ``silenced`` nobody is told how they burn."""
 
     active: Sequence[RolloutView]
     objectives: SloList | None
@@ -47,11 +47,12 @@ class Signs:
     out_of_memory: Mapping[tuple[str, str], int]
     recorded: Recorded | None
     problem: RoostError | None
+    silenced: frozenset[tuple[str, str]] = frozenset()
 
 
 def view_attention(signs: Signs, now_s: float) -> tuple[Attention, ...]:
     """Return what needs a person, the worst first, the newest first of each kind."""
-    found = [*_rollouts(signs.active), *_objectives(signs.objectives), *_replicas(signs)]
+    found = [*_rollouts(signs.active), *_objectives(signs.objectives, signs.silenced), *_replicas(signs)]
     if signs.problem is not None:
         found.append(Attention("record", "the record", signs.problem.message, "/decisions"))
     found += [
@@ -71,14 +72,13 @@ def _rollouts(active: Sequence[RolloutView]) -> list[Attention]:
     ]
 
 
-def _objectives(objectives: SloList | None) -> list[Attention]:
+def _objectives(objectives: SloList | None, silenced: frozenset[tuple[str, str]]) -> list[Attention]:
     found = []
     for row in objectives.rows if objectives is not None else ():
-        spent = row.budget is not None and row.budget.left <= 0
         fires = [finding for finding in row.findings if finding.fires]
-        if row.is_met is False or spent or fires:
-            sentence = fires[0].sentence if fires and not spent and row.is_met is not False else _tell(row)
-            kind = "missed" if row.is_met is False or spent else "burn"
+        if row.is_missed or (fires and (row.service, row.name) not in silenced):
+            sentence = fires[0].sentence if not row.is_missed else _tell(row)
+            kind = "missed" if row.is_missed else "burn"
             found.append(Attention(kind, f"{row.service} {row.name}", sentence, f"/slos#slo-{row.service}-{row.name}"))
     return found
 

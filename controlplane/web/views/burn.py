@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import ScoreSlo
+from controlplane.web.views.period import EVER, Span
 from controlplane.web.views.series import Columns, thin
 from controlplane.web.views.story import Arms, Story
 from rollout.burn import RULES, BurnRule
@@ -40,18 +41,18 @@ class BurnView:
     columns: Columns
 
 
-def view_burns(story: Story, spec: ServiceSpec | None) -> tuple[BurnView, ...]:
-    """Return the burns of each counted indicator that has an objective."""
+def view_burns(story: Story, spec: ServiceSpec | None, span: Span = EVER) -> tuple[BurnView, ...]:
+    """Return the burns of each counted indicator that has an objective; drawn are those within ``span``."""
     slos = spec.objectives() if spec is not None else {}
     found = []
     for sli, arms in story.arms.items():
         slo = slos.get(sli)
         if slo is not None and not isinstance(slo, ScoreSlo) and arms.counts:
-            found.append(_view(story, sli, arms, slo.objective))
+            found.append(_view(story, sli, arms, slo.objective, span))
     return tuple(found)
 
 
-def _view(story: Story, sli: str, arms: Arms, objective: float) -> BurnView:
+def _view(story: Story, sli: str, arms: Arms, objective: float, span: Span) -> BurnView:
     times = [story.ticks[row].at_s for row in arms.rows]
     budget, last = 1 - objective, len(times) - 1
 
@@ -69,7 +70,7 @@ def _view(story: Story, sli: str, arms: Arms, objective: float) -> BurnView:
         )
         for rule in RULES
     )
-    rule, kept = RULES[0], thin(range(len(times)))
+    rule, kept = RULES[0], thin([p for p, at_s in enumerate(times) if span.holds(at_s)])
     columns: Columns = {
         "s": [story.ticks[arms.rows[p]].sequence for p in kept],
         "t": [round(times[p] - story.started_s, 1) for p in kept],

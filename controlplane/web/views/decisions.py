@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from contracts.errors import NotFound
 from controlplane.store.ledger import Entry, Ledger
+from controlplane.web.views.period import EVER, Span
 from controlplane.web.views.rollout import outlook
 from controlplane.web.views.story import Chronicle, Row
 from rollout.phases import Phase
@@ -25,10 +26,13 @@ class Wanted:
     rollout: str = ""
     reason: str = ""
     every: bool = False
+    span: Span = EVER
 
     def allows(self, row: Row) -> bool:
         """Tell whether a decision passes."""
         if (self.rollout and row.rollout_id != self.rollout) or (self.reason and row.reason != self.reason):
+            return False
+        if not self.span.holds(row.at_s):
             return False
         text = f"{row.sentence} {row.reason} {row.rollout_id} {row.actor} {row.why} {row.phase}".lower()
         return (self.every or row.changed) and self.words.lower() in text
@@ -52,6 +56,14 @@ class DecisionList:
     older: int | None
     reasons: tuple[str, ...]
     lanes: tuple[Lane, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """How many there are, and how many of them pass."""
+        if not self.total:
+            return "No decision was made here yet."
+        plural = "" if self.total == 1 else "s"
+        return f"{self.total} decision{plural} in the ledger, {self.found} of them shown by this filter."
 
 
 def view_decisions(chronicle: Chronicle, wanted: Wanted, *, before: int | None = None) -> DecisionList:

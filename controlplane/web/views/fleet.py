@@ -1,7 +1,7 @@
 """The fleet: what serves now, what needs a person, which rollouts are under way."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from contracts.wire.routing import RoutingTable, ServiceRoutes
 from controlplane.web.sources.shelf import Snapshot
@@ -87,6 +87,17 @@ def _view_service(
     return ServiceView(routes.service, tuple(routes.lanes), routes.sticky.value, arms, rollout_id, traffic)
 
 
+def choose(fleet: FleetView, by: str, owners: Mapping[str, str], starters: Mapping[str, str]) -> FleetView:
+    """Return what is somebody's: services whose spec they applied last, and rollouts that they started."""
+    return replace(
+        fleet,
+        services=tuple(one for one in fleet.services if owners.get(one.service) == by),
+        beside=(),
+        active=tuple(one for one in fleet.active if starters.get(one.rollout_id) == by),
+        ended=tuple(one for one in fleet.ended if starters.get(one.rollout_id) == by),
+    )
+
+
 def summarise(fleet: FleetView, needing: int, objectives: SloList | None) -> str:
     """Return the page's sentence: rollouts, what needs a person, and how the objectives stand."""
     if not fleet.services and not fleet.active and not fleet.ended:
@@ -106,7 +117,7 @@ def tell_objectives(objectives: SloList | None) -> str:
     if objectives is None or not objectives.rows:
         return ""
     silent = sum(row.is_met is None for row in objectives.rows)
-    outside = sum(row.is_met is False or (row.budget is not None and row.budget.left <= 0) for row in objectives.rows)
+    outside = sum(row.is_missed for row in objectives.rows)
     if outside:
         return f"{outside} of {len(objectives.rows)} SLOs missed"
     if silent:

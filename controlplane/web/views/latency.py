@@ -34,7 +34,7 @@ class LatencyView:
 
 
 def view_latency(story: Story, timed: Timed | None, spec: ServiceSpec | None) -> LatencyView | None:
-    """Return how quickly both versions answered; None while no answer was timed."""
+    """Return how quickly both versions answered in the time that was read; None while no answer was timed."""
     if timed is None or not timed.sketches:
         return None
     rows = []

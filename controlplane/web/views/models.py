@@ -1,17 +1,21 @@
 """Models: which version serves, since when and by whose decision; what served when; where versions come from."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.errors import NotFound
 from contracts.ids import CHAMPION, VersionId
 from controlplane.web.sources.shelf import Snapshot
+from controlplane.web.views.period import EVER, Span
 from controlplane.web.views.rollout import RolloutView, view_rollout
 from controlplane.web.views.story import Chronicle
 from registry.catalogue import VersionRecord
 from registry.journal import Move
 from registry.profile.compare import Contender
 
+MARK = re.compile(r" \((?:[^()]+, generation \d+, step \d+, )?leader \d+\)$")
+"""How the machine recognises a move of its own; nothing for people."""
 CLOSED = frozenset({"moved", "undone", "adopted"})
 ROLLOUT_ACTOR = "rollout/"
 DEEPEST = 30
@@ -91,8 +95,8 @@ def view_models(shelf: Snapshot | None) -> tuple[ModelRow, ...]:
     )
 
 
-def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str, now_s: float) -> ModelView:
-    """Return one model.
+def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str, now_s: float, span: Span = EVER) -> ModelView:
+    """Return one model; what served when and alias moves are those of a time.
 
     Raises:
         NotFound: when no version of it is registered.
@@ -103,6 +107,7 @@ def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str, now_s: f
         raise NotFound(f"no versions of {name!r} are registered", hint=f"models: {known or 'none'}")
     moves = shelf.moves.get(name, [])
     reigns = _reigns(moves)
+    shown = [reign for reign in reigns if span.meets(reign.since_s, now_s if reign.until_s is None else reign.until_s)]
     stories: dict[str, list[RolloutView]] = {}
     for story in chronicle.newest():
         stories.setdefault(story.challenger, []).append(view_rollout(story))
@@ -114,9 +119,9 @@ def view_model(shelf: Snapshot | None, chronicle: Chronicle, name: str, now_s: f
         _summarise(name, reigns, len(records)),
         rows,
         grow_tree(records),
-        tuple(reversed(reigns)),
-        draw_reigns(reigns, now_s),
-        tuple(moves[::-1]),
+        tuple(reversed(shown)),
+        draw_reigns(shown, max(span.since_s, shown[0].since_s if shown else now_s), min(span.until_s, now_s)),
+        tuple(move for move in moves[::-1] if span.holds(move.at_s)),
         tuple(shelf.profiles.get(name, ())),
     )
 
@@ -139,24 +144,22 @@ def _reigns(moves: list[Move]) -> list[Reign]:
 
 def _reign(move: Move, until_s: float | None) -> Reign:
     rollout_id = move.actor.removeprefix(ROLLOUT_ACTOR) if move.actor.startswith(ROLLOUT_ACTOR) else ""
-    return Reign(move.alias, str(move.target), move.at_s, until_s, move.actor, move.reason, rollout_id)
+    reason = MARK.sub("", move.reason)
+    return Reign(move.alias, str(move.target), move.at_s, until_s, move.actor, reason, rollout_id)
 
 
 def _now(reigns: list[Reign]) -> Reign | None:
     return next((reign for reign in reversed(reigns) if reign.until_s is None and reign.alias == CHAMPION), None)
 
 
-def draw_reigns(reigns: Sequence[Reign], now_s: float) -> tuple[tuple[str, tuple[Bar, ...]], ...]:
-    """Return each alias's reigns as bars over the time from the first one to now."""
-    if not reigns:
-        return ()
-    first_s = reigns[0].since_s
-    span_s = max(now_s - first_s, 1.0)
+def draw_reigns(reigns: Sequence[Reign], first_s: float, last_s: float) -> tuple[tuple[str, tuple[Bar, ...]], ...]:
+    """Return each alias's reigns as bars over a time, cut where it begins and ends."""
+    span_s = max(last_s - first_s, 1.0)
     bars: dict[str, list[Bar]] = {}
     for reign in reigns:
         mine = bars.setdefault(reign.alias, [])
-        end_s = now_s if reign.until_s is None else reign.until_s
-        place = (100 * (reign.since_s - first_s) / span_s, 100 * (end_s - reign.since_s) / span_s)
+        begin_s, end_s = max(reign.since_s, first_s), min(last_s if reign.until_s is None else reign.until_s, last_s)
+        place = (100 * (begin_s - first_s) / span_s, 100 * (end_s - begin_s) / span_s)
         mine.append(Bar(reign, *place, is_even=len(mine) % 2 == 1))
     return tuple((alias, tuple(mine)) for alias, mine in bars.items())
 

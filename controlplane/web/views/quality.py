@@ -7,11 +7,13 @@ from contracts.specs.monitor import MonitorSpec
 from contracts.specs.service import ServiceSpec
 from controlplane.web.sources.serving import BINS, Spread
 from controlplane.web.sources.telemetry import Example, Recorded, Scored, Told
+from controlplane.web.views.period import EVER, Span
 
 MOST_COLUMNS = 48
 STRETCHES_S = (60, 300, 900, 3600, 4 * 3600, 86400)
 WEEK_S = 7 * 86400
 LEVELS = 5
+MOST_OVERLAID = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Strip:
-    """One version under one scorer: its mean over all, and stretch by stretch."""
+    """One version under one scorer: its mean over all, stretch by stretch, and its spread as an SVG path."""
 
     service: str
     metric: str
@@ -33,6 +35,7 @@ class Strip:
     n: int
     mean: float
     cells: tuple[Cell, ...]
+    spread: str
 
     @property
     def worst(self) -> Cell:
@@ -52,7 +55,7 @@ class MonitorView:
 
 @dataclass(frozen=True)
 class Overlay:
-    """The spread of one score, by version: how many, and an SVG path of the shares in 20 equal parts of [0, 1]."""
+    """The spread of one score in two or three versions: how many, and an SVG path of the shares in 20 parts of [0, 1]."""
 
     service: str
     metric: str
@@ -73,26 +76,36 @@ class QualityView:
 
 
 def view_quality(
-    recorded: Recorded | None, specs: Mapping[str, ServiceSpec], spreads: Sequence[Spread] | None
+    recorded: Recorded | None,
+    specs: Mapping[str, ServiceSpec],
+    spreads: Sequence[Spread] | None,
+    span: Span = EVER,
+    pair: frozenset[str] = frozenset(),
 ) -> QualityView | None:
-    """Return what scorers and monitors said; None while nothing was recorded."""
+    """Return what scorers and monitors said within a time, of the ``pair`` beside one another.
+
+    None while nothing was recorded.
+    """
     if recorded is None:
         return None
-    scores = recorded.scores
+    scores = [row for row in recorded.scores if span.holds(row.start_s)]
     first_s, last_s = (scores[0].start_s, scores[-1].start_s) if scores else (0, 0)
     stretch_s = next((s for s in STRETCHES_S if (last_s - first_s) / s < MOST_COLUMNS), STRETCHES_S[-1])
     groups: dict[tuple[str, str, str], list[Scored]] = {}
     for row in scores:
         groups.setdefault((row.service, row.metric, row.version), []).append(row)
-    strips = [_strip(key, rows, first_s, last_s, stretch_s) for key, rows in sorted(groups.items())]
+    counts = {(one.service, one.metric, one.version): one.counts for one in spreads or ()}
+    paths = {key: draw_spread(bins, max(bins) / sum(bins), width=100, height=20) for key, bins in counts.items()}
+    times = (first_s, last_s, stretch_s)
+    strips = [_strip(key, rows, *times, spread=paths.get(key, "")) for key, rows in sorted(groups.items())]
     monitors = _monitors(recorded, specs)
     return QualityView(
         _summarise(strips, monitors),
         stretch_s,
         monitors,
         tuple(strips),
-        _overlays(spreads or ()),
-        tuple(recorded.examples),
+        _overlays(spreads or (), pair),
+        tuple(example for example in recorded.examples if span.holds(example.at_s)),
         recorded.newest_s,
     )
 
@@ -112,7 +125,9 @@ def _monitors(recorded: Recorded, specs: Mapping[str, ServiceSpec]) -> tuple[Mon
     return tuple(sorted(found, key=lambda one: -max((told.at_s for told in one.alarms), default=0.0)))
 
 
-def _strip(key: tuple[str, str, str], rows: list[Scored], first_s: int, last_s: int, stretch_s: int) -> Strip:
+def _strip(
+    key: tuple[str, str, str], rows: list[Scored], first_s: int, last_s: int, stretch_s: int, *, spread: str
+) -> Strip:
     sums: dict[int, tuple[int, float]] = {}
     for row in rows:
         start_s = row.start_s - row.start_s % stretch_s
@@ -121,15 +136,18 @@ def _strip(key: tuple[str, str, str], rows: list[Scored], first_s: int, last_s: 
     starts = range(first_s - first_s % stretch_s, last_s + 1, stretch_s)
     cells = tuple(Cell(s, sums[s][0], sums[s][1] / sums[s][0]) if s in sums else Cell(s, 0, None) for s in starts)
     n = sum(row.n for row in rows)
-    return Strip(*key, n, sum(row.total for row in rows) / n, cells)
+    return Strip(*key, n, sum(row.total for row in rows) / n, cells, spread)
 
 
-def _overlays(spreads: Iterable[Spread]) -> tuple[Overlay, ...]:
+def _overlays(spreads: Iterable[Spread], pair: frozenset[str]) -> tuple[Overlay, ...]:
+    """Return each score's spread in the pair; in the versions judged most, where it was judged in neither."""
     groups: dict[tuple[str, str], list[Spread]] = {}
     for spread in spreads:
         groups.setdefault((spread.service, spread.metric), []).append(spread)
     overlays = []
-    for (service, metric), mine in groups.items():
+    for (service, metric), every in groups.items():
+        most = sorted(every, key=lambda spread: -sum(spread.counts))[:MOST_OVERLAID]
+        mine = [spread for spread in every if spread.version in pair] or most
         top = max(count / sum(spread.counts) for spread in mine for count in spread.counts)
         lines = tuple((spread.version, sum(spread.counts), draw_spread(spread.counts, top)) for spread in mine)
         overlays.append(Overlay(service, metric, lines))

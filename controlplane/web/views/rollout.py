@@ -9,6 +9,7 @@ from controlplane.web.views.story import Row, Story
 from rollout.phases import ENDED, RETREATING, Phase
 
 STALE_AFTER_S = 10.0
+PROVEN = "every gate is proven safe"
 COURSE = (Phase.PENDING, Phase.WARMING, Phase.MIRRORING, Phase.PROGRESSING, Phase.PROMOTING, Phase.BAKING)
 DECISIVE = frozenset({"gate.harm-proven", "gate.safe-proven", "manual.aborted", "timeout.rolled-back"})
 
@@ -84,6 +85,12 @@ class RolloutView:
     code_version: str
     steps: tuple[Step, ...]
     checks: tuple[Check, ...]
+
+    @property
+    def short(self) -> str:
+        """What a list says of it: how it was decided, without the numbers of each gate that is proven safe."""
+        told = self.decided or self.sentence
+        return PROVEN if told.startswith(f"{PROVEN}:") else told
 
 
 def view_rollout(story: Story) -> RolloutView:

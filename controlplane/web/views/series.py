@@ -3,9 +3,11 @@
 Times are seconds since the rollout began. A series may be asked for from a decision on, to be added to those drawn.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from controlplane.web.views.period import EVER, Span
 from controlplane.web.views.rollout import tolerance
 from controlplane.web.views.story import Story
 
@@ -14,14 +16,19 @@ MOST_ROWS = 240
 Columns = dict[str, list[Any]]
 
 
-def chart_series(story: Story, after: int = -1) -> dict[str, Columns]:
+def chart_series(story: Story, after: int = -1, *, span: Span = EVER) -> dict[str, Columns]:
     """Return all charts' columns for the decisions after ``after``: the traffic's, and three per check."""
-    first = next((row for row, tick in enumerate(story.ticks) if tick.sequence > after), len(story.ticks))
-    series = {"traffic": _traffic(story, first)}
+    rows = range(
+        bisect_left(story.ticks, max(span.since_s, story.started_s), key=lambda tick: tick.at_s),
+        bisect_right(story.ticks, span.until_s, key=lambda tick: tick.at_s),
+    )
+    first = bisect_right(story.ticks, after, key=lambda tick: tick.sequence)
+    rows = range(max(rows.start, first), max(rows.stop, first))
+    series = {"traffic": _traffic(story, rows)}
     for verdict in story.verdicts:
         name = verdict["gate"]
-        series[f"{name}/values"] = _values(story, verdict, first)
-        series[f"{name}/evidence"] = _evidence(story, name, first)
+        series[f"{name}/values"] = _values(story, verdict, rows)
+        series[f"{name}/evidence"] = _evidence(story, name, rows)
     return series
 
 
@@ -37,8 +44,8 @@ def sparkline(story: Story, width: int = 96, height: int = 20) -> str:
     return f"{path}H{width}"
 
 
-def _traffic(story: Story, first: int) -> Columns:
-    rows = thin(range(first, len(story.ticks)), keep=[t.weight for t in story.ticks])
+def _traffic(story: Story, wanted: range) -> Columns:
+    rows = thin(wanted, keep=[t.weight for t in story.ticks])
     return {
         "s": [story.ticks[row].sequence for row in rows],
         "t": [_time(story, row) for row in rows],
@@ -47,13 +54,13 @@ def _traffic(story: Story, first: int) -> Columns:
     }
 
 
-def _values(story: Story, verdict: Any, first: int) -> Columns:
+def _values(story: Story, verdict: Any, wanted: range) -> Columns:
     columns: Columns = {name: [] for name in ("s", "t", "challenger", "champion", "difference", "low", "high", "limit")}
     arms = story.arms.get(verdict["sli"])
     if arms is None:
         return columns
     readings = arms.readings()
-    for position in thin([p for p, row in enumerate(arms.rows) if row >= first]):
+    for position in thin([p for p, row in enumerate(arms.rows) if row in wanted]):
         row, reading = arms.rows[position], readings[position]
         if reading.challenger_n:
             columns["s"].append(story.ticks[row].sequence)
@@ -64,9 +71,9 @@ def _values(story: Story, verdict: Any, first: int) -> Columns:
     return columns
 
 
-def _evidence(story: Story, gate: str, first: int) -> Columns:
+def _evidence(story: Story, gate: str, wanted: range) -> Columns:
     course = story.gates[gate]
-    positions = thin([p for p, row in enumerate(course.rows) if row >= first], keep=course.evidence)
+    positions = thin([p for p, row in enumerate(course.rows) if row in wanted], keep=course.evidence)
     return {
         "s": [story.ticks[course.rows[p]].sequence for p in positions],
         "t": [_time(story, course.rows[p]) for p in positions],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from controlplane.web.sources.serving import Cost, Served, Traffic
 
 Share = float | None
+MOST_VERSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,18 @@ def _lanes(served: Served, service: str) -> tuple[LaneView, ...]:
         if row.service == service and row.attempts:
             lanes.setdefault(row.lane, []).append(row)
     return tuple(
-        LaneView(lane, sum(row.attempts for row in rows), tuple(sorted(rows, key=lambda row: -row.attempts)))
+        LaneView(lane, sum(row.attempts for row in rows), _fold(sorted(rows, key=lambda row: -row.attempts)))
         for lane, rows in sorted(lanes.items())
     )
+
+
+def _fold(rows: Sequence[Traffic]) -> tuple[Traffic, ...]:
+    """Return the versions with the most attempts, and the others as one row."""
+    few, rest = rows[:MOST_VERSIONS], rows[MOST_VERSIONS:]
+    if len(rest) < 2:
+        return tuple(rows)
+    sums = (sum(getattr(row, name) for row in rest) for name in ("attempts", "bad", "oom"))
+    return (*few, Traffic(rest[0].service, rest[0].lane, f"{len(rest)} others", *sums))
 
 
 def _cost(served: Served, service: str) -> CostView:

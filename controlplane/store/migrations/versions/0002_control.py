@@ -1,4 +1,4 @@
-"""What the control plane needs beside rollouts: champions, wishes, freezes, kills, watches, cursors, replies."""
+"""What the control plane needs beside rollouts: champions, wishes, freezes, kills, watches, cursors, and more."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,10 +24,13 @@ def upgrade() -> None:
         sa.Column("actor", Name, nullable=False, server_default=""),
         sa.Column("reason", sa.Text(), nullable=False, server_default=""),
         sa.Column("forced", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("room", sa.Text(), nullable=False, server_default=""),
     ):
         op.add_column("rollouts", column)
     _make_wishes()
+    _make_fleet_wishes()
     _make_freezes_and_kills()
+    _make_silences_and_undos()
     _make_watches()
     _make_bookkeeping()
 
@@ -49,6 +52,24 @@ def _make_wishes() -> None:
         sa.PrimaryKeyConstraint("sequence", name="pk_wishes"),
     )
     op.create_index("ix_wishes_open", "wishes", ["rollout", "met_s"], unique=False)
+
+
+def _make_fleet_wishes() -> None:
+    op.create_table(
+        "fleet_wishes",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("version", Name, nullable=False),
+        sa.Column("replica", Name, nullable=False),
+        sa.Column("process", Name, nullable=False),
+        sa.Column("actor", Name, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked_s", sa.Double(), nullable=False),
+        sa.Column("until_s", sa.Double()),
+        sa.Column("ended_s", sa.Double()),
+        sa.PrimaryKeyConstraint("id", name="pk_fleet_wishes"),
+    )
+    op.create_index("ix_fleet_wishes_open", "fleet_wishes", ["ended_s"], unique=False)
 
 
 def _make_freezes_and_kills() -> None:
@@ -73,6 +94,31 @@ def _make_freezes_and_kills() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("lifted_s", sa.Double()),
         sa.PrimaryKeyConstraint("id", name="pk_kills"),
+    )
+
+
+def _make_silences_and_undos() -> None:
+    op.create_table(
+        "silences",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("service", Name, nullable=False),
+        sa.Column("objective", Name, nullable=False),
+        sa.Column("at_s", sa.Double(), nullable=False),
+        sa.Column("until_s", sa.Double(), nullable=False),
+        sa.Column("actor", Name, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("lifted_s", sa.Double()),
+        sa.PrimaryKeyConstraint("id", name="pk_silences"),
+    )
+    op.create_table(
+        "undos",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("service", Name, nullable=False),
+        sa.Column("version", Name, nullable=False),
+        sa.Column("at_s", sa.Double(), nullable=False),
+        sa.Column("actor", Name, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_undos"),
     )
 
 
@@ -109,4 +155,10 @@ def _make_bookkeeping() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("at_s", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("key", "actor", name="pk_replies"),
+    )
+    op.create_table(
+        "ended_logins",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("until_s", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_ended_logins"),
     )

@@ -1,0 +1,69 @@
+"""Silences: objectives whose burn nobody is told of for a while."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, Field
+
+from contracts.ids import NAME_PATTERN, Name
+from controlplane.api.context import Context
+from controlplane.api.documents import Body, Reason
+from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.principal import AnyOperator, Operator, Viewer
+from controlplane.api.route import GuardedRoute, take_key
+from controlplane.store.silences import Silence
+from controlplane.store.tokens import Role
+
+router = APIRouter(route_class=GuardedRoute, tags=["safety"])
+Service = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
+Identifier = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
+WhyNow = Annotated[str, Query(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")]
+LATEST_S = 2**33
+
+
+class SilenceBody(Body):
+    """An objective, and until when nobody is told how its budget burns."""
+
+    objective: Name
+    until_s: Annotated[float, Field(ge=0, le=LATEST_S)]
+    reason: Reason
+
+
+class SilenceDocument(BaseModel):
+    """One silence; ``lifted_s`` is null unless somebody ended it before its time."""
+
+    id: str
+    service: str
+    objective: str
+    at_s: float
+    until_s: float
+    actor: str
+    reason: str
+    lifted_s: float | None
+
+
+@router.get("/services/{service}/silences")
+def list_silences(
+    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+) -> Page[SilenceDocument]:
+    """List a service's silences, past ones too, the newest first."""
+    context.stores.services.production(service)
+    return cut([_tell(silence) for silence in context.stores.silences.of_service(service)], cursor, limit)
+
+
+@router.post("/services/{service}/silences", status_code=201, dependencies=[Depends(take_key)])
+def silence_objective(service: Service, body: SilenceBody, who: Operator, context: Context) -> SilenceDocument:
+    """Let nobody be told how an objective's budget burns, until a time; what is measured and decided stays the same."""
+    told = {"until_s": body.until_s, "actor": who.actor, "reason": body.reason}
+    return _tell(context.silencing.silence(service, body.objective, **told))
+
+
+@router.delete("/silences/{silence}", dependencies=[Depends(take_key)])
+def lift_silence(silence: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> SilenceDocument:
+    """End a silence before its time."""
+    who.require(Role.OPERATOR, context.stores.silences.get(silence).service)
+    return _tell(context.silencing.lift(silence, actor=who.actor, reason=reason))
+
+
+def _tell(silence: Silence) -> SilenceDocument:
+    return SilenceDocument(**{name: getattr(silence, name) for name in Silence.__slots__})
