@@ -10,6 +10,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
+# Threads that wait must not spin on cores that others need: torch in two processes takes a hundred times as long.
+export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help system demo test test-fast coverage check format bench bench-core bench-store bench-web bench-evaluation bench-registry bench-serving bench-gateway bench-controller simulate docs ui-shots install lock clean

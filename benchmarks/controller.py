@@ -5,10 +5,11 @@ Run from the repository root::
     python -m benchmarks.controller                  # 1000 rollouts for two minutes
     python -m benchmarks.controller --quick          # 1000 rollouts for twenty seconds
 
-Each rollout is of a service of its own, with an availability and a latency objective, at one request a second of each
-version. Every tick the controller reads its agenda, parses one telemetry batch with all services in it, decides on
-every rollout, and writes states, decisions and cursors in one fenced transaction on SQLite with ``synchronous=FULL``;
-all of that is the real code, only fleet, catalogue and gateway are stand-ins. CPU is this process's.
+Each rollout is of a service and a model of its own, with an availability and a latency objective, at one request a
+second of each version. Every tick the controller reads its agenda, parses one telemetry batch with all services in it,
+looks at each as a guard, decides on every rollout, and writes states, decisions, watches and cursors in one fenced
+transaction on SQLite with ``synchronous=FULL``; all of that is the real code, only fleet, catalogue and gateway are
+stand-ins. CPU is this process's.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from contracts.specs.loading import load_service_spec
 from contracts.wire.counted import Counted
 from contracts.wire.routing import RoutingTable
 from contracts.wire.telemetry import AttemptCounts, Exposure, RequestCounts, TelemetryBatch, TelemetryReply
+from controlplane.guard.guard import make_guard
 from controlplane.loop.chores import AtOnce
 from controlplane.loop.controller import Controller
 from controlplane.loop.evidence import sliced_lanes
@@ -40,15 +42,35 @@ from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import start
 from rollout.policy import compile_policy
 from serving.fleet.fake import FakeFleet
+from serving.fleet.port import FleetState, Placement
 
 SPEC = """
 service: s{number:04d}
-model: m
+model: m{number:04d}
 slos: {{availability: {{objective: 99.5%}}, fast: {{objective: 95%, threshold: 2s}}}}
 rollout: {{max_duration: 4h, warmup: {{prompts: 0}}}}
 """
 LIMIT = 0.5
 WARM_UP_TICKS = 5
+
+
+class StillFleet(FakeFleet):
+    """A fleet whose workers are as they were until it is told what should run: looking at it costs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: FleetState | None = None
+
+    def apply(self, placements: tuple[Placement, ...]) -> None:
+        """Note what should run as running."""
+        super().apply(placements)
+        self._seen = None
+
+    def observe(self) -> FleetState:
+        """Return what was seen before."""
+        if self._seen is None:
+            self._seen = super().observe()
+        return self._seen
 
 
 class BusyGateway:
@@ -91,15 +113,18 @@ class BusyGateway:
         self._answer = reply.model_dump_json(exclude_defaults=True).encode()
 
     def _attempts(self, service: str) -> list[AttemptCounts]:
+        routes = self._table.services.get(service) if self._table is not None else None
+        split = routes.split if routes is not None else None
         return [
             AttemptCounts(
                 service=service,
-                version=VersionId("m", number),
+                version=VersionId(f"m{service[1:]}", number),
                 replica=f"v{number}-0",
                 lane="default",
                 total=1,
                 slow={"fast": int(self._random.random() < 0.03)},
                 latency_sum_s=1.0,
+                weight=split.weight if split is not None and split.weight else None,
             )
             for number in (1, 2)
         ]
@@ -127,14 +152,17 @@ def main() -> None:
 
 def measure(folder: Path, rollouts: int, *, ticks: int) -> None:
     """Tick once a second, and print the CPU of it."""
-    clock, catalogue, fleet = SystemClock(), FakeCatalogue(), FakeFleet()
+    clock, catalogue, fleet = SystemClock(), FakeCatalogue(), StillFleet()
     stores = Stores.on(open_store(f"sqlite:///{folder / 'roost.db'}"), b"k" * 32)
-    for _ in range(2):
-        catalogue.register("m", Registration(folder))
+    for number in range(2 * rollouts):
+        catalogue.register(f"m{number // 2:04d}", Registration(folder))
     names = [begin(stores, number) for number in range(rollouts)]
     gateway = BusyGateway(names)
     world = World(clock, SeededRng(1), catalogue, fleet, gateway)
-    controller = Controller(world, stores, holder="bench", scorers={}, warm_up_prompts=(), executor=AtOnce())
+    guard = make_guard(stores, clock)
+    controller = Controller(
+        world, stores, holder="bench", scorers={}, guard=guard, warm_up_prompts=(), executor=AtOnce()
+    )
     walls, cpus = [], []
     collect_seldom()  # as the server does
     for tick in range(ticks + WARM_UP_TICKS):
@@ -155,7 +183,13 @@ def begin(stores: Stores, number: int) -> str:
     spec = load_service_spec(SPEC.format(number=number))
     revision = stores.services.apply(spec, actor="bench", reason="to measure")
     policy = compile_policy(spec.rollout, spec.objectives(), slices=sliced_lanes(spec))
-    state = start(policy, at_s=time.time(), rollout_id=f"{spec.service}-2", champion="m@1", challenger="m@2")
+    state = start(
+        policy,
+        at_s=time.time(),
+        rollout_id=f"{spec.service}-2",
+        champion=f"{spec.model}@1",
+        challenger=f"{spec.model}@2",
+    )
     wish = Start(
         service=spec.service,
         service_revision=revision.revision,
@@ -166,7 +200,7 @@ def begin(stores: Stores, number: int) -> str:
         reason="to measure",
     )
     with stores.database.write() as connection:
-        stores.services.crown(connection, spec.service, "m@1")
+        stores.services.crown(connection, spec.service, f"{spec.model}@1")
         stores.rollouts.start(connection, wish)
     return spec.service
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import InvalidInput
+from contracts.units import parse_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,16 @@ class Settings:
     def fleet(self) -> Path:
         """Where workers report to their supervisor."""
         return self.home / "fleet"
+
+    @property
+    def fleet_memory_bytes(self) -> int | None:
+        """What all workers may hold: ``ROOST_FLEET_MEMORY``; None leaves it to the fleet.
+
+        Raises:
+            InvalidInput: when that is no size.
+        """
+        given = os.environ.get("ROOST_FLEET_MEMORY")
+        return parse_bytes(given) if given else None
 
     @property
     def logs(self) -> Path:

@@ -190,7 +190,9 @@ class MonitorWatcher:
         return [] if kind is None or not mine else [ManualAction(kind, f"monitor/{finding.monitor}", finding.sentence)]
 
     def _notify(self, code: str, version: str, message: str, finding: Finding | None = None) -> None:
-        data = {} if finding is None else {"evidence": finding.evidence, "n": finding.n, "mean": finding.mean}
+        data: dict[str, str | int | float | None] = {}
+        if finding is not None:
+            data = {"monitor": finding.monitor, "evidence": finding.evidence, "n": finding.n, "mean": finding.mean}
         at_s = self._clock.now_s()
         self._tell(Event(code=code, at_s=at_s, subject=f"version/{version}", message=message, data=dict(data)))
 

@@ -90,13 +90,16 @@ def embedded_system(
         gateway = _keep_gateway(stack, settings, rng, port=gateway_port, leave=leave)
         client = GatewayClient(gateway.url, gateway.control_token)
         stack.callback(client.close)
-        fleet = LocalFleet(settings.fleet, logs=settings.logs, outlives=True)
+        fleet = LocalFleet(
+            settings.fleet, logs=settings.logs, outlives=True, memory_budget_bytes=settings.fleet_memory_bytes
+        )
         stack.callback(_close_fleet, fleet, settings, leave)
         catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
         plane = stack.enter_context(
             joined_telemetry(settings.home, client, lambda name: stores.services.get(name).spec, clock, rng)
         )
-        world = World(clock, rng, catalogue, fleet, plane, Means(MemoryBudget().limit_bytes, os.cpu_count()))
+        means = Means(MemoryBudget(settings.fleet_memory_bytes).limit_bytes, os.cpu_count())
+        world = World(clock, rng, catalogue, fleet, plane, means)
         known = scorers if scorers is not None else InstalledScorers()
         history = stack.enter_context(closing(History(settings.history_uri)))
         freezing = Freezing(stores, clock, RecordedBudgets(history, clock))

@@ -24,6 +24,8 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Threads of torch that wait would else spin: two workers on the same cores take a hundred times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 LEAN = {"MALLOC_ARENA_MAX": "2"}
 """The C library sets 64 MiB of address space aside for every thread, which would count against a memory limit."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from contracts.errors import InvalidInput, Unavailable
+from controlplane.cli.exit_status import ExitStatus
 
 app = typer.Typer(help="Look for drift in recorded outputs.", no_args_is_help=True)
 Alpha = Annotated[float, typer.Option(help="Probability of any false alarm within the horizon.")]

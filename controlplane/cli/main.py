@@ -1,5 +1,6 @@
 """``roost``: the command tree, and how errors reach a person."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -83,6 +84,8 @@ def root(
 
 def main() -> None:
     """Run the command line; an error becomes its message, its hint and its exit status."""
+    # Read when torch is loaded: threads of ours that wait must not spin on the cores of our workers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except RoostError as error:

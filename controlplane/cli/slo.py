@@ -51,19 +51,19 @@ def show(session: Session, service: Service) -> None:
 def silence(
     session: Session,
     service: Service,
-    objective: Annotated[str, typer.Argument(help="The objective.")],
+    objective: Annotated[str, typer.Argument(help="The objective, or a monitor.")],
     *,
     last: Annotated[str, typer.Option("--for", help="For how long: 2h.")] = "1h",
     reason: Reason = "",
 ) -> None:
-    """Let nobody be told how an objective burns, for a while; what is measured and decided stays the same."""
+    """Let nobody be told how an objective burns, or of a monitor's alarms, for a while; all else stays the same."""
     until_s = time.time() + (parse_timeout_s(last) or 0.0)
     body = {"objective": objective, "until_s": until_s, "reason": session.reason(reason)}
     made = session.api.change("POST", f"/services/{service}/silences", body)
     if session.as_json:
         print_json(made)
         return
-    typer.echo(f"✔ nobody is told how {objective} of {service} burns for {last}: silence {made['id']}")
+    typer.echo(f"✔ nobody is told of {objective} of {service} for {last}: silence {made['id']}")
     session.note(f"  end it with: roost slo unsilence {made['id']}")
 
 
@@ -80,7 +80,7 @@ def unsilence(
     if session.as_json:
         print_json(lifted)
     else:
-        typer.echo(f"✔ people are told again how {lifted['objective']} of {lifted['service']} burns")
+        typer.echo(f"✔ people are told again of {lifted['objective']} of {lifted['service']}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Silencing as people ask for it: nobody is told how an objective burns, until a time."""
+"""Silencing as people ask for it: nobody is told how an objective burns, or of a monitor's alarms, until a time."""
 
 from contracts.errors import NotFound
 from contracts.events import Event
@@ -6,7 +6,8 @@ from controlplane.desks.words import require_words
 from controlplane.store.silences import Silence
 from controlplane.stores import Stores
 
-BURNS = frozenset({"burn.page", "burn.ticket", "burn.over"})
+ABOUT = dict.fromkeys(("burn.page", "burn.ticket", "burn.over"), "objective") | {"monitor.alarm": "monitor"}
+"""Which of an event's data names what is silenced."""
 
 
 class SilenceDesk:
@@ -16,16 +17,17 @@ class SilenceDesk:
         self._stores = stores
 
     def silence(self, service: str, objective: str, *, until_s: float, actor: str, reason: str) -> Silence:
-        """Let nobody be told how an objective's budget burns, until a time.
+        """Let nobody be told how an objective's budget burns, or of a monitor's alarms, until a time.
 
         Raises:
             InvalidInput: when actor or reason is missing, or the time is past.
-            NotFound: when the service has no such objective.
+            NotFound: when the service has no such objective or monitor.
         """
         require_words(actor, reason)
-        names = self._stores.services.get(service).spec.objectives()
+        spec = self._stores.services.get(service).spec
+        names = sorted({*spec.objectives(), *spec.monitors})
         if objective not in names:
-            raise NotFound(f"{service} has no objective {objective}", hint=f"it has: {', '.join(sorted(names))}")
+            raise NotFound(f"{service} has no objective or monitor {objective}", hint=f"it has: {', '.join(names)}")
         with self._stores.database.write() as connection:
             told = {"until_s": until_s, "actor": actor, "reason": reason}
             return self._stores.silences.silence(connection, service, objective, **told)
@@ -43,6 +45,7 @@ class SilenceDesk:
 
     def hushes(self, event: Event) -> bool:
         """Tell whether nobody is to be told of an event now."""
-        if event.code not in BURNS:
+        about = ABOUT.get(event.code)
+        if about is None:
             return False
-        return (event.data.get("service"), event.data.get("objective")) in self._stores.silences.active()
+        return (event.data.get("service"), event.data.get(about)) in self._stores.silences.active()

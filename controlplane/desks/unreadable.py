@@ -24,9 +24,9 @@ def why_unreadable(stores: Stores, row: StoredRollout) -> str:
     """Return why nobody can go on with a rollout, "" when its state, its spec and its policy are as they must be."""
     try:
         if row.ended:
-            State.from_json(row.state)
-        else:
-            open_trial(row, stores.services.get(row.service, row.service_revision).spec)
+            # One that was ended by hand has the state that it had before: nobody could read it.
+            return "" if State.from_json(row.state).phase.value == row.phase else "it was ended by hand"
+        open_trial(row, stores.services.get(row.service, row.service_revision).spec)
     except (InvalidInput, NotFound) as error:
         return error.message
     except ValueError as error:

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from PIL import Image
 
 from contracts.errors import InvalidInput
 from evaluation.scorers.clip import ClipModel
 from evaluation.scorers.kinds import ScorerChoice
-from evaluation.scorers.picture import decode
-from evaluation.scorers.pictures_folder import read_outputs
+from evaluation.scorers.pictures_folder import read_pictures
 from evaluation.scorers.sets.extractors import ClipFeatures, FeatureExtractor, PixelFeatures, TagFeatures
 from evaluation.scorers.sets.measure import DistanceName, SetDistance, measure_set
 
@@ -27,7 +25,7 @@ def measure_folders(one: Path, other: Path, metrics: Sequence[str], extractor: s
     if unknown:
         raise InvalidInput(f"metric: there is none called {unknown[0]!r}", hint=f"known: {', '.join(known)}")
     chosen = choose_extractor(extractor)
-    sides = [chosen.extract(_read_pictures(folder)) for folder in (one, other)]
+    sides = [chosen.extract(read_pictures(folder)) for folder in (one, other)]
     if any(rows.size == 0 for rows in sides):
         width = max(rows.shape[1] for rows in sides)
         sides = [rows if rows.size else np.empty((0, width)) for rows in sides]
@@ -43,13 +41,3 @@ def choose_extractor(text: str) -> FeatureExtractor:
     if choice.kind in {"pixels", "price-tags"} and not options:
         return PixelFeatures() if choice.kind == "pixels" else TagFeatures()
     raise InvalidInput(f"extractor: {text!r} is none", hint="pixels, price-tags or clip:folder=FOLDER")
-
-
-def _read_pictures(folder: Path) -> list[Image.Image]:
-    pictures = []
-    for output in read_outputs(folder).values():
-        try:
-            pictures.append(decode(output.image_png))
-        except InvalidInput:
-            continue
-    return pictures

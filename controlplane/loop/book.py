@@ -37,6 +37,10 @@ class Page:
     is_over: bool
     room: Room | None = None
 
+    def after(self, fence: int) -> Trial:
+        """Return the rollout as it is once this is written."""
+        return self.trial.after(self.decision, fence=fence, is_over=self.is_over, room=self.room)
+
 
 @dataclass(frozen=True)
 class Tick:

@@ -144,6 +144,7 @@ class Controller:
         reply, counted = self._fetch()
         seen = hands.look(reply.batches[-1].table_revision if reply.batches else None)
         sights = self._sight(agenda, trials, reply, at_s)
+        self._leader.step()  # judging may have taken long: what is left of the lease is made longer before it ends
         asked = self._watchers.look(reply, list(sights.values())) if self._watchers is not None else {}
         orders = {name: self._guard.look(sight) for name, sight in sights.items()}
         decider = Decider(
@@ -156,19 +157,14 @@ class Controller:
             means=self._world.means,
         )
         pages = decider.decide(sights, {name: orders[name].manual + asked.get(name, ()) for name in orders})
-        after = trials | {
-            page.trial.spec.service: page.trial.after(
-                page.decision, fence=lease.fence, is_over=page.is_over, room=page.room
-            )
-            for page in pages
-        }
+        after = trials | {page.trial.spec.service: page.after(lease.fence) for page in pages}
         planner = Planner(
             agenda, hands, seen, orders, at_s=at_s, is_refused=self._is_refused, may_act=lambda: self.leads
         )
         plan = planner.plan(after, list(decider.waiting), lease.fence)
         told = [event for one in orders.values() for event in one.told] + decider.told + plan.told
         told += self._watchers.take_told() if self._watchers is not None else []
-        self._leader.step()  # judging may have taken long: what is left of the lease is made longer before it ends
+        self._leader.step()
         events = self._book.write(lease, Tick(pages, counted, plan.crowned, told, plan.met))
         self._counted = counted
         for trial in after.values():

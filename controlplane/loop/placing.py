@@ -111,9 +111,10 @@ class Placer:
         if not prompts:
             return True
         key = ("warm", version, endpoint.replica, endpoint.url)
-        outcome = self._chores.ask(key, lambda: warm_replica(version, endpoint, tuple(prompts)))
-        if outcome is not None and outcome.value and not may_be_blank:
-            told = f"{outcome.value} of {len(prompts)} warm-up pictures of {version} are blank"
+        outcome = self._chores.ask(key, lambda: (warm_replica(version, endpoint, tuple(prompts)), len(prompts)))
+        blank, drawn = (outcome.value or (0, 0)) if outcome is not None else (0, 0)
+        if blank and not may_be_blank:
+            told = f"{blank} of {drawn} warm-up pictures of {version} are blank"
             return RoostError(told, hint="mend the version, or insist with force and a reason")
         return outcome is not None and (outcome.error or True)
 

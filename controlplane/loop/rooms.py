@@ -53,6 +53,7 @@ class Rooms:
         self._agenda, self._trials, self._kept = agenda, trials, kept
         self._means, self._placer, self._seen = means, placer, seen
         self._claims: dict[VersionId, Claim] | None = None
+        self._held: dict[VersionId, Holding] = {}
 
     def plan(self, trial: Trial, busiest_rate: float | None) -> Room | RoostError | None:
         """Return a rollout's plan: the one it has while that holds, and none is changed once there is traffic.
@@ -82,23 +83,33 @@ class Rooms:
             return challenger
         if champion is None or challenger is None or isinstance(champion, RoostError):
             return None
-        others = []
-        for version, claim in self._known_claims().items():
-            if version in {champion_id, challenger_id}:
-                continue
-            held = self._held_bytes(version, claim)
-            if held is None:
-                return None
-            others.append(Holding(claim.who, held, claim.passes))
+        others = self._others({champion_id, challenger_id})
+        if others is None:
+            return None
         return Question(
             champion,
             challenger,
             spec.workers,
             self._means.memory_bytes,
             rate=busiest_rate,
-            others=tuple(others),
+            others=others,
             cores=self._means.cores,
         )
+
+    def _others(self, pair: set[VersionId]) -> tuple[Holding, ...] | None:
+        """Return what all others hold, None while the bytes of one are being verified.
+
+        Asked by every rollout that waits to begin, a thousand perhaps, so each claim is weighed once a tick.
+        """
+        if self._means.memory_bytes is None:
+            return ()
+        for version, claim in self._known_claims().items():
+            if version not in self._held and version not in pair:
+                held = self._held_bytes(version, claim)
+                if held is None:
+                    return None
+                self._held[version] = Holding(claim.who, held, claim.passes)
+        return tuple(holding for version, holding in self._held.items() if version not in pair)
 
     def _need(self, version: VersionId, spec: ServiceSpec) -> Need | RoostError | None:
         worker = self._worker(version)
@@ -122,6 +133,8 @@ class Rooms:
 
     def _promise(self, trial: Trial, room: Room) -> None:
         claims = self._known_claims()
+        self._held.pop(trial.champion, None)
+        self._held.pop(trial.challenger, None)
         who = _owned(trial.champion, trial.row.service)
         claims[trial.champion] = Claim(who, Size(room.champion), trial.spec, passes=False)
         claims[trial.challenger] = _trial_claim(trial, Size(room.challenger, room.limits))

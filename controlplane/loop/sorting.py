@@ -17,6 +17,14 @@ HEAD = tuple(name for name in TelemetryBatch.model_fields if name not in KINDS)
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one pull of telemetry brought of one service."""
+
+    batches: Sequence[TelemetryBatch]
+    samples: Sequence[SampledOutput]
+
+
+@dataclass(frozen=True, slots=True)
 class AbsentScorer:
     """Stands for a scorer that a spec names and nobody has: its objective has no data, and holds the rollout."""
 
@@ -58,7 +66,7 @@ class Sorter:
             known = self._desks[spec.service] = spec, EvidenceDesk(spec, scorers)
         return known[1]
 
-    def judge(self, spec: ServiceSpec, part: TelemetryReply) -> list[Judged]:
+    def judge(self, spec: ServiceSpec, part: Part) -> list[Judged]:
         """Count a service's part of one pull, and judge its sampled outputs."""
         self.flow(spec.service).note(spec.service, part.batches)
         return self.desk(spec).judge(part.samples)
@@ -72,7 +80,7 @@ class Sorter:
 
 def part_by_service(
     reply: TelemetryReply, services: Collection[str], speaks_for: Callable[[TelemetryBatch, str], bool]
-) -> dict[str, TelemetryReply]:
+) -> dict[str, Part]:
     """Return each service's own part of a pull: all batches that speak for it, with its rows alone."""
     parts: dict[str, list[TelemetryBatch]] = {service: [] for service in services}
     for batch in reply.batches:
@@ -89,9 +97,4 @@ def part_by_service(
     samples: dict[str, list[SampledOutput]] = {}
     for sample in reply.samples:
         samples.setdefault(sample.service, []).append(sample)
-    return {
-        service: TelemetryReply.model_construct(
-            boot=reply.boot, batches=tuple(parts[service]), samples=tuple(samples.get(service, ()))
-        )
-        for service in services
-    }
+    return {service: Part(parts[service], samples.get(service, ())) for service in services}

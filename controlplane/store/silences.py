@@ -1,4 +1,4 @@
-"""Silences: objectives whose burn nobody is told of, until a time and for a reason; what is counted stays as it is."""
+"""Silences: objectives and monitors that nobody is told of, until a time and for a reason; what is counted stays."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from controlplane.store.schema import SILENCES
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One silence of one objective; ``lifted_s`` is None unless somebody ended it before its time."""
+    """One silence of one objective or monitor; ``lifted_s`` is None unless somebody ended it before its time."""
 
     id: str
     service: str

@@ -54,11 +54,12 @@ async def tell_offers(counter: Counter, request: Request, rollout_id: str) -> di
     """Return what a person may ask of a rollout now, and what was asked of it; nothing where the API has no such."""
     answer = await counter.ask(request, "GET", f"/rollouts/{quote(rollout_id, safe='')}")
     if not answer.is_done:
-        return {"offers": (), "wishes": (), "gates": (), "started": None}
+        return {"offers": (), "wishes": (), "gates": (), "started": None, "headroom": ""}
     person = person_of(request)
     return {
         "offers": tuple(_offer(row, person) for row in answer.document["actions"]),
         "wishes": tuple(reversed(answer.document["wishes"][-5:])),
+        "headroom": answer.document.get("headroom", ""),
         "started": {name: answer.document[name] for name in ("actor", "reason", "forced")},
         "gates": [row["gate"] for row in (answer.document["decision"] or {}).get("verdicts", ())],
     }

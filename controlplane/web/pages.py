@@ -139,7 +139,13 @@ class Pages:
             span=period.span(self._chronicle.newest_s),
         )
         view = rollouts.view_rollouts(self._chronicle, wanted, (await self._home.specs.asked()).starters)
-        return self._page("rollouts", "Rollouts", {"list": view, "wanted": wanted}, ("told", "rollouts"), period)
+        return self._page(
+            "rollouts",
+            "Rollouts",
+            {"told": view.sentence, "list": view, "wanted": wanted},
+            ("told", "rollouts"),
+            period,
+        )
 
     async def _rollout(self, rollout_id: str, query: QueryParams) -> Page:
         at, period = _number(query, "at"), parse_period(query.get("t", ""))
@@ -169,7 +175,7 @@ class Pages:
     async def _model(self, name: str, query: QueryParams) -> Page:
         period, now_s = parse_period(query.get("t", "")), self._home.now_s()
         view = models.view_model(await self._home.shelf.read(), self._chronicle, name, now_s, period.span(now_s))
-        return self._page("model", name, {"model": view}, ("model",), period)
+        return self._page("model", name, {"told": view.sentence, "model": view}, ("told", "model"), period)
 
     async def _slos(self, query: QueryParams) -> Page:
         period = parse_period(query.get("t", ""))
@@ -188,7 +194,12 @@ class Pages:
         pair = frozenset((newest.champion, newest.challenger)) if newest is not None else frozenset[str]()
         view = quality.view_quality(recorded, await home.specs.known(), spreads, span, pair)
         pairs = await tell_pairs(home, newest) if newest is not None else None
-        context = {"quality": view, "pairs": pairs, "newest": newest.rollout_id if newest is not None else ""}
+        context = {
+            "quality": view,
+            "pairs": pairs,
+            "newest": newest.rollout_id if newest is not None else "",
+            "silences": (await home.specs.asked()).silences,
+        }
         return self._page("quality", "Quality", context, ("quality",), period)
 
     async def _reports(self, query: QueryParams) -> Page:
@@ -203,7 +214,13 @@ class Pages:
         wanted = read_filter(query, self._chronicle.newest_s)
         view = decisions.view_decisions(self._chronicle, wanted, before=_number(query, "before"))
         kept = {key: query[key] for key in ("q", "rollout", "reason", "every", "t") if query.get(key)}
-        context = {"list": view, "wanted": wanted, "kept": urlencode(kept), "before": query.get("before", "")}
+        context = {
+            "told": view.sentence,
+            "list": view,
+            "wanted": wanted,
+            "kept": urlencode(kept),
+            "before": query.get("before", ""),
+        }
         return self._page("decisions", "Decisions", context, ("told", "decisions"), parse_period(query.get("t", "")))
 
     async def _decision(self, number: str, query: QueryParams) -> Page:

@@ -8,6 +8,7 @@ from evaluation.report.document import Chart, Line
 
 WIDTH, HEIGHT = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 70, 12, 24
+LABEL_HEIGHT = 10
 COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5")
 
 
@@ -27,6 +28,7 @@ def draw_chart(chart: Chart) -> str:
         parts.append(f'<text x="{WIDTH - RIGHT + 4}" y="{y + 3:.1f}">target</text>')
     for position, line in enumerate(chart.lines):
         parts += _line(line, COLOURS[position % len(COLOURS)], low, high, len(chart.x_labels))
+    parts += _labels(chart, low, high)
     label = escape(_spoken(chart), quote=True)
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{label}">'
@@ -60,12 +62,24 @@ def _line(line: Line, colour: str, low: float, high: float, steps: int) -> list[
         parts.append(f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"><title>n = {n}</title></circle>')
         path += f"{'M' if last is None else 'L'}{x:.1f} {y:.1f}"
         last = (x, y)
-    ends = [point for point in line.points if point is not None]
-    if ends and line.label:
-        y = _y(ends[-1][2], low, high)
-        x = _x(ends[-1][0], steps)
-        parts.append(f'<text class="{colour}" x="{x + 7:.1f}" y="{y + 3:.1f}">{escape(line.label)}</text>')
     return [f'<path class="line {colour}" d="{path}"/>', *parts] if path else parts
+
+
+def _labels(chart: Chart, low: float, high: float) -> list[str]:
+    """Return each line's name at its last point, moved apart where names would lie on each other."""
+    found = []
+    for position, line in enumerate(chart.lines):
+        ends = [point for point in line.points if point is not None]
+        if ends and line.label:
+            x, y = _x(ends[-1][0], len(chart.x_labels)) + 7, _y(ends[-1][2], low, high) + 3
+            found.append((y, x, COLOURS[position % len(COLOURS)], line.label))
+    parts, lowest = [], HEIGHT - BOTTOM + 3.0
+    found.sort(reverse=True)
+    for y, x, colour, label in found:
+        lowest = min(y, lowest)
+        parts.append(f'<text class="{colour}" x="{x:.1f}" y="{lowest:.1f}">{escape(label)}</text>')
+        lowest -= LABEL_HEIGHT
+    return parts
 
 
 def _spoken(chart: Chart) -> str:

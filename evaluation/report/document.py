@@ -123,7 +123,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One week: five sentences first, then the sections, then what every figure was computed from."""
+    """One week: five sentences first, then the sections, then what every figure was computed from.
+
+    ``subject`` names the services with their models.
+    """
 
     week: str
     dates: str
@@ -131,12 +134,14 @@ class Report:
     sentences: Sequence[str]
     sections: Sequence[Section]
     sources: Sequence[Source]
+    subject: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return the whole report as JSON: the same content as the HTML but for the pictures' bytes."""
         return {
             "schema_version": SCHEMA_VERSION,
             "week": self.week,
+            "subject": self.subject,
             "dates": self.dates,
             "made_at": self.made_at,
             "sentences": list(self.sentences),

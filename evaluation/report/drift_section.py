@@ -104,9 +104,11 @@ def drift_section(facts: Facts, evidence: Evidence, drift: WeekDrift, extras: Ex
         )
         for verdict in drift.verdicts
     ]
-    tables = [Table("Verdicts", ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why"), rows,
-                    "nothing was scored"),
-              _prompts_table(drift.windows, evidence, extras.embedder)]  # fmt: skip
+    columns = ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why")
+    tables = [
+        Table("Values one by one", columns, rows, "nothing was scored"),
+        _prompts_table(drift.windows, evidence, extras.embedder),
+    ]
     beside = [
         (f.column, f.method, f"{f.score:.3g}", f"{f.threshold:g}", "drifted" if f.drifted else "–")
         for f in extras.evidently
@@ -159,5 +161,5 @@ def _usual_mean(verdict: Verdict, cited: str) -> Figure:
 
 def _verdict_mean(verdict: Verdict, cited: str) -> Figure:
     if np.isnan(verdict.mean):
-        return Figure(None, verdict.n, unit="score", evidence=cited, why=verdict.sentence)
+        return Figure(None, verdict.n, unit="score", evidence=cited)
     return Figure(verdict.mean, verdict.n, verdict.low, verdict.high, "score", cited)

@@ -21,8 +21,8 @@ MISSING = "no data"
 class Figure:
     """A number with its interval (95 %) over ``n`` observations; ``evidence`` is the id of what it was computed from.
 
-    ``unit``: ``share``, ``score``, ``seconds``, ``count``, ``points`` (a difference of shares), ``usd`` or ``number``.
-    A ``value`` of None is missing, and ``why`` says so.
+    ``unit``: ``share``, ``score``, ``seconds``, ``count``, ``points`` (a difference of shares), ``usd``, ``evidence``
+    (an e-value) or ``number``. A ``value`` of None is missing, and ``why`` says so.
     """
 
     value: float | None
@@ -123,7 +123,10 @@ def as_array(values: Sequence[float | None]) -> Array:
 
 def _show(value: float, unit: str) -> str:
     if unit == "share":
-        return format_fraction(value)
+        # A budget that is overspent is no share any more.
+        return format_fraction(value) if 0 <= value <= 1 else f"{100 * value:.3g} %"
+    if unit == "evidence":
+        return _show_evidence(value)
     if unit == "points":
         return f"{100 * value:+.2f} pp"
     if unit == "change":
@@ -135,3 +138,10 @@ def _show(value: float, unit: str) -> str:
     if unit == "usd":
         return f"$ {value:.2f}"
     return f"{value:,.0f}".replace(",", "\u202f") if unit == "count" else f"{value:.3g}"
+
+
+def _show_evidence(value: float) -> str:
+    """Return an e-value as the verdicts' sentences write it: powers of ten from a million on."""
+    if value >= 1e6:
+        return f"10^{math.floor(math.log10(value))}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -8,8 +8,16 @@ from evaluation.report.charts import chart_grid
 from evaluation.report.document import Cell, Picture, Report, Section, Table
 from evaluation.report.figures import Figure
 
+VERSION = re.compile(r"[\w.-]+@[\w.-]+")
+WHOLE = r'<span class="whole">\g<0></span>'
+SHORT = 24
+"""Characters of a cell that is never broken into lines."""
+
 CITED = re.compile(r" \[(e-[a-z0-9-]+)\]$")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+FIRST = ("served", "objectives", "rollouts", "quality", "actions")
+"""The section that each of the five first sentences comes from."""
+
 STYLE = """
 :root{color-scheme:light dark;--fg:#1f2328;--dim:#59636e;--line:#d1d9e0;--bg:#fff;--soft:#f6f8fa;--link:#0550ae;
 --c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#a13d7e;--c4:#8a6d00;--c5:#555}
@@ -21,9 +29,9 @@ h1{margin-bottom:0}.dim,figcaption,.n{color:var(--dim)}.n{font-size:.85em;displa
 ol.first{font-size:1.05rem;background:var(--soft);padding:1rem 1rem 1rem 2.5rem;border-radius:8px}
 table{border-collapse:collapse;width:100%;margin:.4rem 0 1rem;font-size:.92rem}caption{text-align:left;font-weight:600}
 th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);
-overflow-wrap:break-word}th{color:var(--dim);font-weight:500}.wide{overflow-x:auto}
+overflow-wrap:break-word}.whole{white-space:nowrap}th{color:var(--dim);font-weight:500}.wide{overflow-x:auto}
 .charts,.pictures{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}.pictures figure{width:11rem;font-size:.8rem}
-.pictures img{max-width:100%;image-rendering:pixelated;border:1px solid var(--line)}
+.pictures img{width:100%;image-rendering:pixelated;border:1px solid var(--line)}
 svg text{font:10px system-ui,sans-serif;fill:var(--dim)}svg .axis{stroke:var(--line);fill:none}
 svg .limit{stroke:var(--dim);stroke-dasharray:4 3}
 svg .line{fill:none;stroke-width:1.5}svg .bar{stroke-width:1;opacity:.6}
@@ -33,14 +41,16 @@ svg circle.c0{fill:var(--c0)}svg circle.c1{fill:var(--c1)}svg circle.c2{fill:var
 svg circle.c3{fill:var(--c3)}
 svg circle.c4{fill:var(--c4)}svg circle.c5{fill:var(--c5)}svg text[class]{stroke:none}
 .missing{font-style:italic;color:var(--dim)}
-@media print{body{margin:0;max-width:none;font-size:11px}section{break-inside:avoid-page}
-a{color:inherit;text-decoration:none}}
+@media print{html{font-size:10px}body{margin:0;max-width:none;font-size:10px}nav{display:none}
+h2,caption{break-after:avoid}tr,figure,dt{break-inside:avoid}dt{break-after:avoid}.wide{overflow:visible}
+td.whole{white-space:normal}a{color:inherit;text-decoration:none}}
 """
 
 
 def render_html(report: Report) -> str:
     """Return the report as one page; every text in it is escaped."""
-    sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.sentences)
+    told = zip(report.sentences, FIRST, strict=True)
+    sentences = "".join(f'<li>{escape(sentence)} <a href="#{key}">why</a></li>' for sentence, key in told)
     links = " · ".join(f'<a href="#{s.key}">{escape(s.title)}</a>' for s in report.sections)
     body = "".join(_section(section) for section in report.sections)
     return (
@@ -48,7 +58,7 @@ def render_html(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Week {escape(report.week)}</title><style>{STYLE}</style></head><body>"
-        f"<header><h1>Week {escape(report.week)}</h1>"
+        f"<header><h1>Week {escape(report.week)}: {escape(report.subject or 'no service')}</h1>"
         f'<p class="dim">{escape(report.dates)}, UTC. Made {escape(report.made_at)} from ledger and telemetry.</p>'
         f'</header><main><ol class="first">{sentences}</ol><nav>{links}</nav>'
         f"{body}{_evidence(report)}</main></body></html>\n"
@@ -79,7 +89,8 @@ def _table(table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
+        whole = ' class="whole"' if len(cell) <= SHORT else ""
+        return f"<td{whole}>{VERSION.sub(WHOLE, escape(cell))}</td>"
     return f"<td>{_figure(cell)}</td>"
 
 
@@ -92,7 +103,7 @@ def _figure(figure: Figure) -> str:
         shown = f'<a href="#{escape(figure.evidence, quote=True)}">{shown}</a>'
     interval = f"{escape(figure.interval_text)}, " if figure.interval_text else ""
     exact = figure.unit == "count"
-    return shown if exact else f'{shown}<span class="n">{interval}n = {figure.n}</span>'
+    return shown if exact else f'{shown}<span class="n">{interval}n\u00a0=\u00a0{figure.n}</span>'
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:

@@ -5,7 +5,8 @@ from evaluation.report.document import Cell, Report, Table
 
 def render_markdown(report: Report) -> str:
     """Return the same content as the HTML, without charts and pictures."""
-    lines = [f"# Week {report.week}", "", f"{report.dates}, UTC. Made {report.made_at}.", ""]
+    lines = [f"# Week {report.week}: {_plain(report.subject or 'no service')}", "",
+             f"{report.dates}, UTC. Made {report.made_at}.", ""]  # fmt: skip
     lines += [f"{number}. {_plain(sentence)}" for number, sentence in enumerate(report.sentences, 1)]
     for section in report.sections:
         lines += ["", f"## {section.number}. {section.title}", "", _plain(section.sentence)]

@@ -83,7 +83,7 @@ def _asked(rows: Iterable[ScoreRow]) -> Mapping[tuple[str, str], list[tuple[floa
 def _judge(prompts: Prompts, embedder: TextEmbedder, level: float) -> PromptWindow:
     if min(prompts.asked, prompts.asked_before) < LEAST_WINDOW:
         why = f"{prompts.asked} prompts and {prompts.asked_before} of the same hours before"
-        return _unknown(prompts, level, f"not enough data: {why}, {LEAST_WINDOW} of each are the least")
+        return _unknown(prompts, level, f"{why}, {LEAST_WINDOW} of each are the least")
     try:
         usual, live = embedder.embed(prompts.usual), embedder.embed(prompts.live)
         (finding,) = check_windows(usual, [live], planned=1, alpha=level)

@@ -14,6 +14,7 @@ from evaluation.report.source import ScoreRow
 
 TEXT = re.compile(r"text|ocr|typo|word|ned", re.IGNORECASE)
 SAFETY = re.compile(r"safe|nsfw|toxic|violence", re.IGNORECASE)
+SHOWN_METRICS = 3
 Series = tuple[str, str, str, str]
 
 
@@ -35,7 +36,8 @@ def quality_section(facts: Facts, evidence: Evidence) -> Section:
     sentence = "Nothing was scored this week."
     if worst is not None and isinstance(worst[4], Figure):
         where = f" on {worst[3]}" if worst[3] != "–" else ""
-        sentence = f"Lowest: {worst[1]} of {worst[2]}{where} at {worst[4].text} ({worst[4].n} outputs)."
+        lowest = f"Lowest: {worst[1]} of {worst[2]}{where} at {worst[4].text} ({worst[4].n} outputs)."
+        sentence = f"{_overall(facts)} {lowest}"
     columns = ("service", "metric", "version", "class", "this week", "last week", "change", "without a score")
     return Section(
         5,
@@ -51,6 +53,31 @@ def quality_section(facts: Facts, evidence: Evidence) -> Section:
         ],
         [_trend(facts, service, metric) for service, metric in sorted({key[:2] for key in series})],
     )  # fmt: skip
+
+
+def _overall(facts: Facts) -> str:
+    """Return the mean of each metric over all versions, the lowest first, with its change on last week."""
+    told = []
+    for service, metric in sorted({(row.service, row.metric) for row in facts.scores if not row.mirrored}):
+        mine = (row for row in facts.scores if (row.service, row.metric, row.mirrored) == (service, metric, False))
+        rows = of_newest_scorer(list(mine))
+        now = mean_score(as_array([row.value for row in rows]))
+        before = mean_score(
+            as_array(
+                [
+                    row.value
+                    for row in facts.last_week_scores
+                    if (row.service, row.metric, row.mirrored, row.digest) == (service, metric, False, rows[-1].digest)
+                ]
+            )
+        )
+        change = difference(now, before)
+        on_last = f", {change.text} on last week" if change.value is not None else ""
+        if now.value is not None:
+            told.append((now.value, f"{metric} of {service} {now.text}{on_last} ({now.n} outputs)"))
+    shown = [text for _, text in sorted(told)[:SHOWN_METRICS]]
+    more = f", and {len(told) - len(shown)} more" if len(told) > len(shown) else ""
+    return f"Over all versions {'; '.join(shown)}{more}."
 
 
 def _series_row(

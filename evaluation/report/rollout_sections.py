@@ -1,8 +1,9 @@
 """Sections on change: rollouts with why, incidents with their timeline, what is under way."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.units import format_duration
 from evaluation.report.document import Cell, Evidence, Section, Table
@@ -15,6 +16,9 @@ PROMOTING = frozenset({"gate.safe-proven", "manual.promoted-all", "timeout.promo
 GOING_BACK = ("rolling-back", "rolled-back", "aborting", "aborted")
 TROUBLE = ("alarm.", "hold.", "gate.harm", "rollback.", "rollout.rolled-back", "rollout.failed", "timeout.",
            "drift.", "monitor.", "budget.")  # fmt: skip
+GRAVE = ("gate.harm", "rollout.failed", "alarm.", "budget.", "timeout.", "drift.", "monitor.", "rollback.")
+"""The codes that an incident is told by, the gravest first; any other weighs less."""
+
 MOST_LINES = 60
 
 
@@ -74,7 +78,7 @@ def rollouts_section(facts: Facts, evidence: Evidence) -> Section:
     open_count = sum(number for phase, number in endings.items() if phase not in ENDED)
     parts += [f"{open_count} not ended"] if open_count else []
     sentence = f"{len(told)} rollout{'s' * (len(told) != 1)}: {', '.join(parts)}." if told else "No rollout this week."
-    columns = ("rollout", "versions", "ended as", "why", "strongest evidence of harm", "needed", "time to decide",
+    columns = ("rollout", "versions", "ended as", "why", "evidence of harm", "needed", "time to decide",
                "time to turn back", "decisions")  # fmt: skip
     return Section(4, "rollouts", "Rollouts", sentence, [Table("Rollouts", columns, rows, "no rollout this week")])
 
@@ -90,14 +94,13 @@ def _story_row(story: RolloutStory, evidence: Evidence) -> Sequence[Cell]:
             ("reason", str(decided.decision.get("reason"))),
         ],
     )
-    verdicts = [v for v in decided.decision.get("verdicts", ()) if v.get("evidence") is not None]
-    strongest = max(verdicts, key=lambda verdict: verdict["evidence"] / verdict["needed"], default=None)
-    if strongest is None:
+    deciding = _deciding_verdict(decided.decision)
+    if deciding is None:
         proof, needed = [missing("no verdict was reached", evidence=cited)] * 2
     else:
-        n = int(strongest.get("n", 0))
-        proof = Figure(float(strongest["evidence"]), n, evidence=cited)
-        needed = Figure(float(strongest["needed"]), n, evidence=cited)
+        n = int(deciding["n"])
+        proof = Figure(float(deciding["evidence"]), n, unit="evidence", evidence=cited)
+        needed = Figure(float(deciding["needed"]), n, unit="evidence", evidence=cited)
     return (
         story.rollout_id,
         story.versions,
@@ -111,6 +114,13 @@ def _story_row(story: RolloutStory, evidence: Evidence) -> Sequence[Cell]:
     )
 
 
+def _deciding_verdict(decision: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the verdict that the decision tells of, else the one with most evidence of harm; None without data."""
+    verdicts = [v for v in decision.get("verdicts", ()) if v.get("evidence") is not None and v.get("n")]
+    told = [verdict for verdict in verdicts if verdict.get("sentence") == decision.get("sentence")]
+    return max(told or verdicts, key=lambda verdict: verdict["evidence"] / verdict["needed"], default=None)
+
+
 def _turn_back_s(story: RolloutStory) -> float | None:
     """Return the time from the first decision to go back until the challenger's share was nil and it was retired."""
     return story.seconds("rolling-back", "rolled-back") or story.seconds("aborting", "aborted")
@@ -120,37 +130,64 @@ def _seconds(value: float | None, n: int, cited: str) -> Figure:
     return Figure(value, n, unit="seconds", evidence=cited, why="" if value is not None else "it did not turn back")
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One line of an incident's timeline."""
+
+    at_s: float
+    subject: str
+    code: str
+    message: str
+
+
 def incidents_section(facts: Facts, evidence: Evidence) -> Section:
-    """Return what went wrong, grouped by cause, and in the order of time."""
-    trouble = [event for event in facts.records.events if event.code.startswith(TROUBLE)]
-    seen = {(event.subject, event.code) for event in trouble}
-    lines = [(e.at_s, e.subject, e.code, e.message) for e in trouble]
-    for story in stories(facts):
-        for row in story.decisions:
-            code = str(row.decision.get("reason"))
-            subject = f"rollout/{story.rollout_id}"
-            if code.startswith(TROUBLE) and (subject, code) not in seen:
-                seen.add((subject, code))
-                lines.append((row.at_s, subject, code, str(row.decision.get("sentence", ""))))
-    lines.sort()
-    causes = Counter(code for _, _, code, _ in lines)
+    """Return what went wrong: one incident for each thing it happened to, by cause, and in the order of time."""
+    lines = _troubles(facts)
+    by_subject: dict[str, list[Trouble]] = defaultdict(list)
+    for line in lines:
+        by_subject[line.subject].append(line)
+    causes = Counter(line.code for line in lines)
     cited = evidence.cite(
-        "incidents", "events that people were told, and the ledger's decisions", [("told", str(len(trouble)))]
+        "incidents", "events that people were told, and the ledger's decisions", [("lines", str(len(lines)))]
     )
-    rows: list[Sequence[Cell]] = [[code, count(number, evidence=cited)] for code, number in causes.most_common()]
-    timeline = [[when(at_s), subject, code, message] for at_s, subject, code, message in lines[:MOST_LINES]]
-    more = f" The timeline shows the first {MOST_LINES}." if len(lines) > MOST_LINES else ""
-    sentence = f"{len(lines)} incidents of {len(causes)} kinds.{more}" if lines else "No incident was recorded."
+    rows = [_incident_row(subject, found, cited) for subject, found in by_subject.items()]
+    counts: list[Sequence[Cell]] = [[code, count(number, evidence=cited)] for code, number in causes.most_common()]
+    timeline = [[when(line.at_s), line.subject, line.code, line.message] for line in lines[:MOST_LINES]]
+    more = f" The timeline shows the first {MOST_LINES} lines of {len(lines)}." if len(lines) > MOST_LINES else ""
+    plural = "s" * (len(rows) != 1)
     return Section(
         11,
         "incidents",
         "Incidents",
-        sentence,
+        f"{len(rows)} incident{plural}.{more}" if rows else "No incident was recorded.",
         [
-            Table("By cause", ("code", "times"), rows, "none"),
+            Table("Incidents", ("what it happened to", "began (UTC)", "lasted", "worst", "what", "lines"), rows,
+                  "none"),
+            Table("By cause", ("code", "times"), counts, "none"),
             Table("Timeline", ("when (UTC)", "subject", "code", "what"), timeline, "none"),
         ],
-    )
+    )  # fmt: skip
+
+
+def _troubles(facts: Facts) -> list[Trouble]:
+    """Return what people were told, and what the ledger has beside it, each cause of a subject once."""
+    lines = [Trouble(e.at_s, e.subject, e.code, e.message) for e in facts.records.events if e.code.startswith(TROUBLE)]
+    seen = {(line.subject, line.code) for line in lines}
+    for story in stories(facts):
+        subject = f"rollout/{story.rollout_id}"
+        for row in story.decisions:
+            code = str(row.decision.get("reason"))
+            if code.startswith(TROUBLE) and (subject, code) not in seen:
+                seen.add((subject, code))
+                lines.append(Trouble(row.at_s, subject, code, str(row.decision.get("sentence", ""))))
+    return sorted(lines, key=lambda line: (line.at_s, line.subject, line.code))
+
+
+def _incident_row(subject: str, lines: Sequence[Trouble], cited: str) -> Sequence[Cell]:
+    """Return an incident: since when, how long, and the line that weighs most."""
+    worst = min(lines, key=lambda line: next((k for k, code in enumerate(GRAVE) if line.code.startswith(code)), 99))
+    lasted = Figure(lines[-1].at_s - lines[0].at_s, len(lines), unit="seconds", evidence=cited)
+    return (subject, when(lines[0].at_s), lasted, worst.code, worst.message, count(len(lines), evidence=cited))
 
 
 def upcoming_section(facts: Facts) -> Section:

@@ -9,6 +9,7 @@ from evaluation.report.source import DecisionRow, Objective, ServiceFacts
 
 LOW_BUDGET = 0.25
 QUANTILES = (0.5, 0.95, 0.99)
+SHOWN_COSTS = 3
 ENDINGS = ("promoted", "rolled-back", "aborted", "failed")
 
 
@@ -107,7 +108,7 @@ def _objectives_sentence(health: dict[tuple[str, str], Health]) -> str:
         state: [f"{name} of {service}" for (service, name), found in health.items() if found is state]
         for state in Health
     }
-    parts = [f"missed, or its budget gone: {', '.join(named[Health.ACT])}"] if named[Health.ACT] else []
+    parts = [f"missed or out of budget: {', '.join(named[Health.ACT])}"] if named[Health.ACT] else []
     parts += [f"to be watched: {', '.join(named[Health.WATCH])}"] if named[Health.WATCH] else []
     met = len(named[Health.HEALTHY])
     parts += [f"met: {met} of {len(health)}"] if met else []
@@ -202,24 +203,33 @@ def cost_section(facts: Facts, evidence: Evidence, usd_per_hour: float | None) -
         for lane in facts.now.lanes(service.service)
         if (row := _cost_row(facts, service.service, lane, evidence, usd_per_hour))
     ]
-    priced = "" if usd_per_hour is None else f" at $ {usd_per_hour:g} per replica-hour"
-    sentence = (
-        f"Cost is the time in which replicas answered, shared between lanes by the time their answers took{priced}."
-        if costs
-        else "Nothing was counted that has a cost."
-    )
     columns = ("service", "lane", "good answers", "replica-seconds per 1 000", "cost per 1 000", "last week")
     return Section(
         10,
         "cost",
         "Latency, capacity and cost",
-        sentence,
+        _cost_sentence(costs, usd_per_hour),
         [
             Table("Latency of good answers", ("service", "lane", "version", "p50", "p95", "p99", "failed", "oom",
                   "first on a replica"), timing, "no answer was timed"),
             Table("Cost per 1 000 good answers", columns, costs, "nothing was counted"),
         ],
     )  # fmt: skip
+
+
+def _cost_sentence(costs: Sequence[Sequence[Cell]], usd_per_hour: float | None) -> str:
+    """Return what a thousand good answers of the dearest lanes cost, and by which measure."""
+    if not costs:
+        return "Nothing was counted that has a cost."
+    cell = 3 if usd_per_hour is None else 4
+    told = [(row[cell], f"{row[0]}, {row[1]}") for row in costs if isinstance(row[cell], Figure)]
+    dearest = sorted(told, key=lambda one: -(one[0].value or 0.0))[:SHOWN_COSTS]  # type: ignore[union-attr]
+    lanes = "; ".join(f"{figure.text} on {lane}" for figure, lane in dearest)  # type: ignore[union-attr]
+    priced = "" if usd_per_hour is None else f", at $ {usd_per_hour:g} per replica-hour"
+    return (
+        f"A thousand good answers cost {lanes}{priced}: the time in which replicas answered, shared between lanes by "
+        f"the time their answers took."
+    )
 
 
 def _latency_row(facts: Facts, service: str, lane: str, version: str, evidence: Evidence) -> Sequence[Cell] | None:

@@ -19,6 +19,9 @@ from evaluation.report.week import Week
 HARD_TO_TRUST = 0.4
 LITTLE_DATA = 0.5
 
+STANDINGS = {Health.ACT: "to act on", Health.WATCH: "to be watched", Health.HEALTHY: "healthy",
+             Health.UNKNOWN: "without data"}  # fmt: skip
+
 DEFINITIONS = (
     ("interval", "95 %; Wilson's for shares, betting (any distribution) for mean scores, ranks for quantiles"),
     ("n", "how many attempts, requests, outputs, pairs or judgements a figure is of"),
@@ -68,7 +71,9 @@ def compose(facts: Facts, *, now_s: float, extras: Extras) -> Report:
     ]  # fmt: skip
     made_at = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
     sentences = _five_sentences(facts, {section.key: section for section in sections}, actions)
-    return Report(str(facts.week), facts.week.dates, made_at, sentences, sections, tuple(evidence.sources.values()))
+    subject = ", ".join(f"{s.service} ({s.model})" if s.model else s.service for s in facts.services)
+    sources = tuple(evidence.sources.values())
+    return Report(str(facts.week), facts.week.dates, made_at, sentences, sections, sources, subject)
 
 
 def _coverage_section(facts: Facts, evidence: Evidence, now_s: float) -> Section:
@@ -121,7 +126,7 @@ def _verdict_section(facts: Facts, health: Mapping[tuple[str, str], Health], evi
             cited = evidence.cite(f"lane {service.service} {lane}", f"telemetry: requests on lane {lane or '(none)'}")
             rows.append((service.service, lane or "–", state.value, because, count(asked, evidence=cited)))
     states = [str(row[2]) for row in rows]
-    parts = [f"{states.count(h.value)} {h.value}" for h in Health if h.value in states]
+    parts = [f"{states.count(h.value)} {words}" for h, words in STANDINGS.items() if h.value in states]
     sentence = f"{len(rows)} lane{'s' * (len(rows) != 1)}: {', '.join(parts)}." if rows else "No service is known."
     columns = ("service", "lane", "verdict", "because", "requests")
     return Section(1, "verdict", "Verdict", sentence, [Table("Per lane", columns, rows, "no service is known")])
@@ -138,10 +143,11 @@ def _actions(
     ]
     actions += [(f"Look at {metric} on {prompt_class}", why) for metric, prompt_class, why in drift.alarms]
     for story in stories(facts):
+        settled = story.decided.decision
         if story.phase in {"rolled-back", "failed"}:
-            actions.append(
-                (f"Mend {story.challenger} ({story.rollout_id})", str(story.decided.decision.get("sentence")))
-            )
+            unproven = str(settled.get("reason")).startswith("timeout.")
+            what = f"Give {story.challenger} more time or traffic" if unproven else f"Mend {story.challenger}"
+            actions.append((f"{what} ({story.rollout_id})", str(settled.get("sentence"))))
         elif story.phase == "paused":
             actions.append((f"Decide on {story.rollout_id}", str(story.decisions[-1].decision.get("sentence"))))
     unscored = [key for key, state in health.items() if state is Health.UNKNOWN]
@@ -197,6 +203,9 @@ def _five_sentences(
     ended = sum(story.phase in ENDED for story in stories(facts))
     rollouts = sections["rollouts"].sentence
     drift, quality = sections["drift"].sentence, sections["quality"].sentence
-    next_step = f"Next: {actions[0][0]} ({len(actions)} in all)." if actions else "Nothing asks for anybody."
+    next_step = "Nothing asks for anybody."
+    if actions:
+        what = actions[0][0]
+        next_step = f"Next: {what[0].lower()}{what[1:]} ({len(actions)} in all)."
     fate = rollouts if ended or "No rollout" in rollouts else f"{rollouts} None has ended."
     return (first, sections["objectives"].sentence, fate, f"{quality} Drift: {drift[0].lower()}{drift[1:]}", next_step)

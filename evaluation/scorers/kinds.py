@@ -170,14 +170,16 @@ def _alignment(options: Options) -> Scorer:
 
 
 def _sound(options: Options) -> Scorer:
-    from evaluation.scorers.images import Expectation, SoundPictureScorer
+    from evaluation.scorers.images import Expectation, SoundPictureScorer, calibrate
+    from evaluation.scorers.pictures_folder import read_pictures
 
     try:
         sides = {name: int(options[name]) for name in ("width", "height") if name in options}
         aspect = float(options["aspect"]) if "aspect" in options else None
     except ValueError as error:
         raise InvalidInput(f"scorer image-sound: {error}", hint="width=512,height=512 or aspect=1.5") from None
-    return SoundPictureScorer(Expectation(sides.get("width"), sides.get("height"), aspect))
+    usual = calibrate(read_pictures(Path(options["like"]))).ranges if "like" in options else ()
+    return SoundPictureScorer(Expectation(sides.get("width"), sides.get("height"), aspect, usual))
 
 
 def _unique(_: Options) -> Scorer:
@@ -248,9 +250,14 @@ BUILT_IN: Final = (
     ),
     ScorerKind(
         "image-sound",
-        "1 unless the picture can't be decoded, is blank, or has not the size or aspect wanted",
+        "1 unless the picture can't be decoded, is blank, has not the size or aspect wanted, or is unlike the usual",
         _sound,
-        {"width": "in pixels", "height": "in pixels", "aspect": "width divided by height"},
+        {
+            "width": "in pixels",
+            "height": "in pixels",
+            "aspect": "width divided by height",
+            "like": "a folder of 50 sound pictures or more: their sharpness, noise, brightness and spread are usual",
+        },
     ),
     ScorerKind(
         "image-unique",

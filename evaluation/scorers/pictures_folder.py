@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from PIL import Image
+
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
 from contracts.wire.telemetry import SampledOutput
 from evaluation.prompts.prompt_set import PromptSet
 from evaluation.scorers.intervals import wilson
+from evaluation.scorers.picture import decode
 from evaluation.scorers.port import Score, Scorer
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -82,6 +85,21 @@ def summarise_scores(scorer: Scorer, scores: Sequence[Score]) -> ScoreSummary:
     mean = sum(values) / n
     low, high = wilson(mean, n)
     return ScoreSummary(scorer.name, scorer.digest, n, lost, mean, low, high, reasons)
+
+
+def read_pictures(folder: Path) -> list[Image.Image]:
+    """Return the pictures of a folder in the order of their names, those left out that can't be decoded.
+
+    Raises:
+        InvalidInput: when there is no picture.
+    """
+    pictures = []
+    for output in read_outputs(folder).values():
+        try:
+            pictures.append(decode(output.image_png))
+        except InvalidInput:
+            continue
+    return pictures
 
 
 def _read_metadata(folder: Path) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from registry.recipes.quantise import count_int8, quantise_dynamic, quantise_sta
 from registry.recipes.weights import remove_weights, require_plain, torch_components
 
 GRAPH_FILE: Final = "model.onnx"
-PACKAGES: Final = ("onnx", "onnxruntime", "onnxscript", "optimum")
+PACKAGES: Final = ("onnx", "onnxruntime", "onnxscript")
 Scheme = Literal["float32", "int8-dynamic", "int8-static", "int8-symmetric"]
 
 SCALED: Final = {"int8-static": quantise_static, "int8-symmetric": quantise_symmetric}

@@ -59,11 +59,13 @@ def quantise_static(file: Path, samples: Samples) -> None:
 def quantise_symmetric(file: Path, samples: Samples) -> None:
     """Quantise matrix products and convolutions in a graph's place, all with fixed scales around zero.
 
-    Zero points cost an engine that computes in eight bits a pass over each input.
+    Zero points cost an engine that computes in eight bits a pass over each input. Where noise comes in and where the
+    answer goes out stay float: rounding there is seen in full, and they are a hundredth of the work.
     """
     chosen, kinds = _choose(samples), (CONVOLUTION, *MATRIX_PRODUCTS)
     fragile = _find_fragile(file, chosen, kinds)
-    _quantise_calibrated(file, chosen, kinds, fragile | _products_of_activations(file), symmetric=True)
+    kept = fragile | _products_of_activations(file) | _find_ends(file, kinds)
+    _quantise_calibrated(file, chosen, kinds, kept, symmetric=True)
     _quantise_weights(file, fragile)
 
 
@@ -83,6 +85,16 @@ def _choose(samples: Samples) -> Samples:
 def _find_fragile(file: Path, samples: Samples, kinds: Sequence[str]) -> set[str]:
     """Name the nodes whose recorded inputs lose too much when they are rounded to eight bits."""
     return {name for name, ratio in _signal_to_rounding(file, samples, kinds).items() if ratio < LEAST_SIGNAL_DB}
+
+
+def _find_ends(file: Path, kinds: Sequence[str]) -> set[str]:
+    """Name the weighted nodes that take a graph's own inputs, and the last one before its answer."""
+    import onnx
+
+    graph = onnx.load(file, load_external_data=False).graph
+    weights, given = {tensor.name for tensor in graph.initializer}, {entry.name for entry in graph.input}
+    weighted = [node for node in graph.node if node.op_type in kinds and not weights.isdisjoint(node.input)]
+    return {node.name for node in weighted if node.input[0] in given} | {node.name for node in weighted[-1:]}
 
 
 def _products_of_activations(file: Path) -> set[str]:

@@ -23,15 +23,15 @@ class AccessLog:
         """Note a request that was served, or at least tried."""
         first = answers[0]
         line: dict[str, object] = {
-            "at": round(at_s, 3),
+            "at": int(at_s * 1e3) / 1e3,
             "request_id": intake.request_id,
             "service": intake.service.name,
             "lane": intake.lane,
             "version": first.attempt.version,
             "replica": first.attempt.replica,
             "status": status,
-            "latency_s": round(latency_s, 6),
-            "queue_s": round(first.attempt.queue_s, 6) if first.attempt.queue_s else 0.0,
+            "latency_s": int(latency_s * 1e6) / 1e6,
+            "queue_s": int(first.attempt.queue_s * 1e6) / 1e6,
             "pictures": len(answers),
             "failure": first.attempt.failure,
             "fell_back_from": first.fell_back_from.version if first.fell_back_from is not None else None,

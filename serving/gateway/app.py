@@ -16,10 +16,12 @@ from serving.gateway.counting import Counter
 from serving.gateway.dispatch import Dispatcher
 from serving.gateway.exchange import AsgiExchange
 from serving.gateway.frontdoor import FrontDoor
+from serving.gateway.heads import Heads
 from serving.gateway.recording import Recorder
 from serving.gateway.signals import Recall
 from serving.gateway.sweep import Sweep
 from serving.gateway.table import RoutingState
+from serving.gateway.whole import Head
 
 SECRET_BYTES = 32
 
@@ -66,6 +68,7 @@ class GatewayApp(Starlette):
     def __init__(self, door: FrontDoor, control: ControlRoutes, lifespan: Lifespan[Starlette]) -> None:
         super().__init__(routes=control.routes(), lifespan=lifespan)
         self.door = door
+        self.heads: Heads[Head] = Heads()
         self._sweep = Sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

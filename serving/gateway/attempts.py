@@ -91,35 +91,53 @@ async def ask_replica(
     on_event: Events | None = None,
 ) -> Attempt:
     """Ask a replica whose slot was taken, and give the slot back."""
-    endpoint, start_s = replica.endpoint, time.perf_counter()
-    attempt = Attempt(line.name, endpoint.replica, 0.0, digest=endpoint.digest, start_s=start_s)
-    attempt.cold = replica.attempts == 0
-    replica.attempts += 1
+    attempt = open_attempt(line, replica)
     stream = EventStream(on_event) if on_event is not None else None
     service_s: float | None = None
     try:
         reply = await replica.upstream.post(
             work.path, work.encode(timeout_s), timeout_s=timeout_s, on_chunk=stream.feed if stream is not None else None
         )
-        attempt.latency_s = time.perf_counter() - start_s
-        if replica.aside_until:
-            replica.note_answer()
-        if reply.status == 200 and not reply.is_stream:
-            attempt.body = reply.body
-        else:
-            _read_reply(attempt, reply, stream)
-        if attempt.failure is None:
-            service_s = attempt.latency_s
-    except TimeoutError:
-        attempt.failure, attempt.message = FailureReason.TIMEOUT, f"no answer within {timeout_s:.3g} s"
-        attempt.latency_s = service_s = time.perf_counter() - start_s
-    except LostConnection as error:
-        attempt.failure, attempt.message, attempt.lost = FailureReason.ERROR, str(error), True
-        attempt.latency_s = time.perf_counter() - start_s
-        replica.note_lost(asyncio.get_running_loop().time())
+        service_s = note_reply(attempt, replica, reply, stream)
+    except (TimeoutError, LostConnection) as error:
+        service_s = note_loss(attempt, replica, error, timeout_s)
     finally:
         line.leave(replica, lane, service_s)
     return attempt
+
+
+def open_attempt(line: Line, replica: Replica) -> Attempt:
+    """Begin an attempt on a replica, now."""
+    attempt = Attempt(line.name, replica.name, 0.0, digest=replica.digest, start_s=time.perf_counter())
+    if not replica.attempts:
+        attempt.cold = True
+    replica.attempts += 1
+    return attempt
+
+
+def note_reply(attempt: Attempt, replica: Replica, reply: Reply, stream: "EventStream | None" = None) -> float | None:
+    """Note what a replica answered; return its service time, if it says something about the next request."""
+    latency_s = attempt.latency_s = time.perf_counter() - attempt.start_s
+    if replica.aside_until:
+        replica.note_answer()
+    if reply.status == 200 and not reply.is_stream:
+        attempt.body = reply.body
+        return latency_s
+    _read_reply(attempt, reply, stream)
+    return latency_s if attempt.failure is None else None
+
+
+def note_loss(
+    attempt: Attempt, replica: Replica, error: TimeoutError | LostConnection, timeout_s: float
+) -> float | None:
+    """Note that no answer came; return the time that a late replica took at least."""
+    attempt.latency_s = time.perf_counter() - attempt.start_s
+    if isinstance(error, LostConnection):
+        attempt.failure, attempt.message, attempt.lost = FailureReason.ERROR, str(error), True
+        replica.note_lost(asyncio.get_running_loop().time())
+        return None
+    attempt.failure, attempt.message = FailureReason.TIMEOUT, f"no answer within {timeout_s:.3g} s"
+    return attempt.latency_s
 
 
 def _never_begun(line: Line, start_s: float, failure: FailureReason, message: str) -> Attempt:

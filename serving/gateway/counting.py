@@ -1,13 +1,11 @@
 """Counting: exact numbers of the running tick, cut into numbered batches."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from contracts.clock import Clock
 from contracts.ids import VersionId
 from contracts.sketch import SMALLEST, bucket_of
-from contracts.wire.routing import Split
 from contracts.wire.telemetry import (
     AttemptCounts,
     Exposure,
@@ -18,6 +16,7 @@ from contracts.wire.telemetry import (
     UserSignals,
 )
 from contracts.wire.worker import FailureReason
+from serving.gateway.split import Arms
 
 MOST_KEYS = 200_000
 MOST_FEEDBACK = 10_000
@@ -32,15 +31,18 @@ class AttemptKey(NamedTuple):
     lane: str
     mirrored: bool = False
     forced: bool = False
+    weight: float | None = None
 
 
-Place = tuple[str, str, str, str, bool, bool]
+Thresholds = tuple[tuple[str, float], ...]
+"""Objectives with the latency in seconds beyond which an attempt is slow."""
+Place = tuple[str, str, str, str, bool, bool, float | None]
 """The fields of an ``AttemptKey`` as a plain tuple, which is made and found in half the time."""
 
 
 @dataclass(slots=True)
 class AttemptTally:
-    """Running counts of one key within the current tick."""
+    """Running counts of one key within the current tick; ``queue`` has those that waited for a replica."""
 
     total: int = 0
     latency_sum_s: float = 0.0
@@ -50,6 +52,11 @@ class AttemptTally:
     queue: dict[int, int] = field(default_factory=dict)
     cancelled: int = 0
     cold: int = 0
+
+    def waits(self) -> dict[int, int]:
+        """Return how long attempts waited, as a sketch in which those that didn't are counted, too."""
+        at_once = self.total - sum(self.queue.values())
+        return self.queue | {SMALLEST: self.queue.get(SMALLEST, 0) + at_once} if at_once else self.queue
 
 
 @dataclass(slots=True)
@@ -94,7 +101,7 @@ class Counter:
     def count_attempt(
         self,
         place: Place,
-        thresholds_s: Mapping[str, float],
+        thresholds_s: Thresholds,
         *,
         latency_s: float,
         queue_s: float = 0.0,
@@ -104,18 +111,20 @@ class Counter:
         """Count one attempt; a failed one is slow under every threshold, so that failing fast never looks good."""
         tally = self.tick.attempts.get(place) or self._open_tally(place)
         tally.total += 1
-        tally.cold += cold
         if failure is not None:
             tally.bad[failure] = tally.bad.get(failure, 0) + 1
         else:
             tally.latency_sum_s += latency_s
-            bucket = bucket_of(latency_s)
-            tally.latency[bucket] = tally.latency.get(bucket, 0) + 1
-        bucket = bucket_of(queue_s) if queue_s else SMALLEST
-        tally.queue[bucket] = tally.queue.get(bucket, 0) + 1
-        for name, threshold_s in thresholds_s.items():
+            bucket, latencies = bucket_of(latency_s), tally.latency
+            latencies[bucket] = latencies.get(bucket, 0) + 1
+        for name, threshold_s in thresholds_s:
             if failure is not None or latency_s > threshold_s:
                 tally.slow[name] = tally.slow.get(name, 0) + 1
+        if queue_s:
+            bucket = bucket_of(queue_s)
+            tally.queue[bucket] = tally.queue.get(bucket, 0) + 1
+        if cold:
+            tally.cold += 1
 
     def count_cancelled_attempt(self, place: Place) -> None:
         """Count an attempt whose client went away before anything can be said about the version."""
@@ -128,8 +137,10 @@ class Counter:
         """Count what one user got, after retries and fallback."""
         tally = self._request_tally(service, lane)
         tally.total += 1
-        tally.fell_back += fell_back
-        tally.cached += cached
+        if fell_back:
+            tally.fell_back += 1
+        if cached:
+            tally.cached += 1
         if failure is not None:
             tally.bad += 1
             tally.reasons[failure] = tally.reasons.get(failure, 0) + 1
@@ -142,7 +153,7 @@ class Counter:
         """Count a request that was refused before any attempt."""
         self.tick.refusals[service, reason] = self.tick.refusals.get((service, reason), 0) + 1
 
-    def count_exposure(self, service: str, split: Split, key: str, *, challenger: bool) -> None:
+    def count_exposure(self, service: str, split: Arms, key: str, *, challenger: bool) -> None:
         """Count a key's first assignment in a rollout, beside the weight in force then.
 
         The key (request, user or session) is the unit of randomisation: a user who comes again was assigned once. After
@@ -230,12 +241,13 @@ def _attempt_counts(key: AttemptKey, tally: AttemptTally) -> AttemptCounts:
         lane=key.lane,
         mirrored=key.mirrored,
         forced=key.forced,
+        weight=key.weight,
         total=tally.total,
         bad=tally.bad,
         slow=tally.slow,
         latency_sum_s=tally.latency_sum_s,
         latency=tally.latency,
-        queue=tally.queue,
+        queue=tally.waits(),
         cancelled=tally.cancelled,
         cold=tally.cold,
     )

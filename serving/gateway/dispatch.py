@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from contracts.clock import Clock
@@ -38,10 +39,17 @@ class Answer:
     cached: bool = False
     rejected: str = ""
 
-    @property
+    def is_plain(self) -> bool:
+        """Tell whether it was made for this request, by the first attempt, and nothing was found wrong with it."""
+        return self.fell_back_from is None and not self.cached and not self.rejected
+
     def counts_as(self) -> FailureReason | None:
         """Return why it counts as bad: there is no picture, or it was rejected and is given all the same."""
         return FailureReason.REJECTED if self.rejected else self.attempt.failure
+
+
+Trying = Callable[[], Awaitable[Attempt]]
+"""Makes an attempt, or what is left of one."""
 
 
 class Dispatcher:
@@ -68,28 +76,31 @@ class Dispatcher:
             for line in service.lines.values():
                 line.retire()
 
-    async def serve(self, intake: Intake, on_event: Events | None = None) -> list[Answer]:
+    async def serve(
+        self, intake: Intake, on_event: Events | None = None, *, first: Trying | None = None
+    ) -> list[Answer]:
         """Assign a request to a version, attempt it, fall back if the service says so, and count all of it.
+
+        ``first`` brings the first attempt of one that was begun elsewhere.
 
         Raises:
             CancelledError: when the client has gone.
         """
-        service = intake.service
-        line = self._assign(intake)
+        line = self.assign(intake)
         try:
             if len(intake.works) == 1:
-                answers = [await self._answer(intake, 0, line, on_event)]
+                answers = [await self._answer(intake, 0, line, on_event, first)]
             else:
                 parts = [self._answer(intake, index, line, None) for index in range(len(intake.works))]
                 answers = list(await asyncio.gather(*parts))
         except asyncio.CancelledError:
-            self._counter.count_cancelled_request(service.name, intake.lane)
+            self._counter.count_cancelled_request(intake.service.name, intake.lane)
             raise
         self._note(intake, answers)
         return answers
 
-    def _assign(self, intake: Intake) -> Line:
-        """Return the line of a request's version; one that was forced is no assignment of the split."""
+    def assign(self, intake: Intake) -> Line:
+        """Return the line of a request's version, the same if asked again; a forced one is no part of the split."""
         service = intake.service
         if intake.forced is not None:
             return service.line(intake.forced)
@@ -100,10 +111,30 @@ class Dispatcher:
         self._counter.count_exposure(service.name, split, intake.sticky_key, challenger=to_challenger)
         return service.challenger if to_challenger else service.champion
 
-    async def _answer(self, intake: Intake, index: int, line: Line, on_event: Events | None) -> Answer:
+    def conclude(self, intake: Intake, attempt: Attempt, line: Line) -> list[Answer]:
+        """Count a request that one good attempt outside of ``serve`` answered, and all that follows from it."""
+        work = intake.works[0]
+        self._count(intake, attempt, intake.lane, intake.weight())
+        self._sample_live(intake, 0, attempt, intake.lane, work)
+        answers = [Answer(work, attempt)]
+        if intake.service.mirror_share and line is not intake.service.challenger:
+            self._copy(intake, 0, work)
+        self._note(intake, answers)
+        return answers
+
+    def count_gone(self, intake: Intake, line: Line, waited_s: float) -> None:
+        """Count a request whose client went away during an attempt outside of ``serve``."""
+        self._count_cancelled(intake, line.name, intake.lane, intake.weight(), waited_s)
+        self._counter.count_cancelled_request(intake.service.name, intake.lane)
+
+    async def _answer(
+        self, intake: Intake, index: int, line: Line, on_event: Events | None, first: Trying | None = None
+    ) -> Answer:
         service, work = intake.service, intake.works[index]
         cached = False
-        if service.cache is not None and intake.repeatable and on_event is None:
+        if first is not None:
+            attempt = await self._attempt(intake, index, line, lane=intake.lane, work=work, trying=first)
+        elif service.cache is not None and intake.repeatable and on_event is None:
             key = (line.name, work.path, work.question)
             attempt, cached = await service.cache.answer(
                 key, lambda: self._attempt(intake, index, line, lane=intake.lane, work=work)
@@ -119,30 +150,48 @@ class Dispatcher:
         return answer
 
     async def _attempt(
-        self, intake: Intake, index: int, line: Line, *, lane: str, work: Work, on_event: Events | None = None
+        self,
+        intake: Intake,
+        index: int,
+        line: Line,
+        *,
+        lane: str,
+        work: Work,
+        on_event: Events | None = None,
+        trying: Trying | None = None,
+        fallback: bool = False,
     ) -> Attempt:
         service = intake.service
+        weight = None if fallback else intake.weight()
         start_s = time.perf_counter()
         try:
-            attempt = await make_attempt(
-                line, work, service.slots[lane], timeout_s=service.timeout_s, on_event=on_event
-            )
+            if trying is not None:
+                attempt = await trying()
+            else:
+                attempt = await make_attempt(
+                    line, work, service.slots[lane], timeout_s=service.timeout_s, on_event=on_event
+                )
         except asyncio.CancelledError:
-            self._count_cancelled(intake, line.name, lane, time.perf_counter() - start_s)
+            self._count_cancelled(intake, line.name, lane, weight, time.perf_counter() - start_s)
             raise
         if service.post_checks and attempt.failure is None and isinstance(work, PictureWork):
             fault = await self._checks.judge(service.name, service.post_checks, work.prompt, attempt.body)
             if fault:
                 attempt = replace(attempt, failure=FailureReason.REJECTED, message=fault)
-        self._count(intake, attempt, lane)
-        if service.score_sample or intake.review is not None:
-            self._sample(intake, index, attempt, lane, work)
+        self._count(intake, attempt, lane, weight)
+        self._sample_live(intake, index, attempt, lane, work)
         return attempt
 
-    def _count(self, intake: Intake, attempt: Attempt, lane: str, *, mirrored: bool = False) -> None:
+    def _sample_live(self, intake: Intake, index: int, attempt: Attempt, lane: str, work: Work) -> None:
+        if intake.service.score_sample or intake.review is not None:
+            self._sample(intake, index, attempt, lane, work)
+
+    def _count(
+        self, intake: Intake, attempt: Attempt, lane: str, weight: float | None, *, mirrored: bool = False
+    ) -> None:
         service = intake.service
         self._counter.count_attempt(
-            (service.name, attempt.version, attempt.replica, lane, mirrored, intake.forced is not None),
+            (service.name, attempt.version, attempt.replica, lane, mirrored, intake.forced is not None, weight),
             service.latency_thresholds_s,
             latency_s=attempt.latency_s,
             queue_s=attempt.queue_s,
@@ -150,10 +199,10 @@ class Dispatcher:
             cold=attempt.cold,
         )
 
-    def _count_cancelled(self, intake: Intake, version: str, lane: str, waited_s: float) -> None:
+    def _count_cancelled(self, intake: Intake, version: str, lane: str, weight: float | None, waited_s: float) -> None:
         """Count the attempt of a client that left: against the version only when the client had been patient."""
         service = intake.service
-        place = (service.name, version, "none", lane, False, intake.forced is not None)
+        place = (service.name, version, "none", lane, False, intake.forced is not None, weight)
         if waited_s > service.patience_s:
             reason, thresholds_s = FailureReason.ABANDONED, service.latency_thresholds_s
             self._counter.count_attempt(place, thresholds_s, latency_s=waited_s, failure=reason)
@@ -176,7 +225,7 @@ class Dispatcher:
             return answer
         if not service.budget.take():
             return answer
-        second = await self._attempt(intake, index, line, lane=lane, work=work, on_event=on_event)
+        second = await self._attempt(intake, index, line, lane=lane, work=work, on_event=on_event, fallback=True)
         return Answer(work, second, fell_back_from=failed)
 
     def _copy(self, intake: Intake, index: int, work: Work) -> None:
@@ -186,7 +235,7 @@ class Dispatcher:
             return
 
         def note(attempt: Attempt) -> None:
-            self._count(intake, attempt, intake.lane, mirrored=True)
+            self._count(intake, attempt, intake.lane, None, mirrored=True)
             self._sample(intake, index, attempt, intake.lane, work, mirrored=True)
 
         self.mirror.copy(service.challenger, work, service.slots[intake.lane], service.timeout_s, note)
@@ -219,15 +268,16 @@ class Dispatcher:
 
     def _note(self, intake: Intake, answers: list[Answer]) -> None:
         """Count the logical request, and remember whose answer it got."""
-        service = intake.service
+        service, first = intake.service, answers[0]
         service.budget.note_request()
-        failure, fell_back, cached = None, False, True
-        for answer in answers:
-            failure = failure or answer.counts_as
-            fell_back = fell_back or answer.fell_back_from is not None
-            cached = cached and answer.cached
+        if len(answers) == 1:
+            failure, fell_back, cached = first.counts_as(), first.fell_back_from is not None, first.cached
+        else:
+            failure = next(filter(None, (answer.counts_as() for answer in answers)), None)
+            fell_back = any(answer.fell_back_from is not None for answer in answers)
+            cached = all(answer.cached for answer in answers)
         self._counter.count_request(service.name, intake.lane, failure=failure, fell_back=fell_back, cached=cached)
-        version, user, prompt = answers[0].attempt.version, intake.user, intake.prompt
+        version, user, prompt = first.attempt.version, intake.user, intake.prompt
         self._recall.remember(intake.request_id, (service.name, version, intake.lane, user, prompt))
         if user is not None and prompt is not None and intake.forced is None:
             # Who asks again does so because of the answer before, whichever version answers now.

@@ -11,6 +11,8 @@ from serving.gateway.sweep import Sweep
 
 WATCH_AFTER_S = 0.05
 """Answers that come sooner aren't worth a task that waits for the client's going."""
+UNKNOWN_SERVICE = "unknown"
+"""Refusals are counted by it when the service isn't known yet."""
 DRAIN_BYTES = 256 << 20
 DRAIN_S = 5.0
 
@@ -31,13 +33,13 @@ class Exchange(ABC):
     ``status`` is 0 until the answer begins. ``gone``: its task was cancelled because the client went away.
     """
 
-    __slots__ = ("gone", "headers", "method", "path", "query", "service", "status")
-
-    def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
-        self.method, self.path, self.query, self.headers = method, path, query, headers
-        self.gone = False
-        self.status = 0
-        self.service = "unknown"
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    query = b""
+    gone = False
+    status = 0
+    service = UNKNOWN_SERVICE
 
     @abstractmethod
     async def read_body(self, largest_bytes: int) -> bytes:
@@ -73,10 +75,9 @@ class Exchange(ABC):
 class AsgiExchange(Exchange):
     """Over ASGI: for requests that come in parts, or with something unusual in their heads."""
 
-    __slots__ = ("_is_read", "_main", "_receive", "_send", "_sweep", "_watcher", "due_s")
-
     def __init__(self, scope: Scope, receive: Receive, send: Send, sweep: Sweep) -> None:
-        super().__init__(scope["method"], scope["path"], scope["query_string"], dict(scope["headers"]))
+        self.method, self.path, self.query = scope["method"], scope["path"], scope["query_string"]
+        self.headers = dict(scope["headers"])
         self._receive, self._send, self._sweep = receive, send, sweep
         self._is_read = False
         self._main: asyncio.Task[object] | None = None

@@ -15,7 +15,8 @@ class RetryBudget:
 
     def note_request(self) -> None:
         """Add one request's share of a retry."""
-        self._tokens = min(BURST, self._tokens + self.share)
+        if self._tokens < BURST:
+            self._tokens = min(BURST, self._tokens + self.share)
 
     def take(self) -> bool:
         """Take one retry if there is one."""

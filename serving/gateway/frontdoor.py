@@ -19,13 +19,15 @@ from serving.gateway.recording import Recorder
 from serving.gateway.signals import Recall
 from serving.gateway.tensor_desk import TensorDesk
 from serving.gateway.tokens import Tokens
+from serving.gateway.whole import WholeExchange
 
 Handler = Callable[[Exchange], Awaitable[None]]
+Express = Callable[[WholeExchange], None]
 LOG = logging.getLogger(__name__)
 
 
 class FrontDoor:
-    """All routes of clients."""
+    """All routes of clients; ``express`` has those on which whole requests are served at less cost."""
 
     def __init__(
         self, dispatcher: Dispatcher, recorder: Recorder, *, counter: Counter, recall: Recall, clock: Clock, rng: Rng
@@ -46,6 +48,7 @@ class FrontDoor:
             ("GET", "/ping"): tensors.ping,
             ("GET", "/version"): tensors.tell_version,
         }
+        self.express: dict[tuple[str, str], Express] = {("POST", "/v1/images/generations"): images.begin}
         self._tensors = tensors
 
     def find(self, method: str, path: str) -> Handler | None:

@@ -34,6 +34,10 @@ class Intake:
     review: str | None = None
     repeatable: bool = True
 
+    def weight(self) -> float | None:
+        """Return the challenger's share in the split that assigned the request, None when none did."""
+        return self.service.weight if self.forced is None else None
+
     def part_id(self, index: int) -> str:
         """Return the id of one of several pictures."""
         return f"{self.request_id}.{index}" if index else self.request_id
@@ -58,8 +62,9 @@ def read_lane(service: Service, headers: Headers, prompt: str | None) -> str:
     Raises:
         InvalidInput: when the lane asked for isn't declared.
     """
-    asked = text_of(headers, b"x-roost-lane") if b"x-roost-lane" in headers else None
-    tier = text_of(headers, b"x-roost-tier") if b"x-roost-tier" in headers else None
+    if b"x-roost-lane" not in headers and b"x-roost-tier" not in headers:
+        return service.lane_rules.choose(prompt)
+    asked, tier = text_of(headers, b"x-roost-lane"), text_of(headers, b"x-roost-tier")
     return service.lane_rules.choose(prompt, asked=asked, tier=tier)
 
 

@@ -18,6 +18,7 @@ class Replica:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.name, self.digest = endpoint.replica, endpoint.digest
         self.max_concurrency = endpoint.max_concurrency
         self.upstream = Upstream(endpoint.url)
         self.outstanding = 0

@@ -11,7 +11,7 @@ MOST_FEEDBACK = 20_000
 Row = TypeVar("Row", bound=Frozen)
 
 KEYS: dict[type[Frozen], tuple[str, ...]] = {
-    AttemptCounts: ("service", "version", "replica", "lane", "mirrored", "forced"),
+    AttemptCounts: ("service", "version", "replica", "lane", "mirrored", "forced", "weight"),
     RequestCounts: ("service", "lane"),
     Exposure: ("service", "rollout_id", "weight"),
     Refusals: ("service", "reason"),

@@ -1,6 +1,6 @@
 """Prometheus: everything that was ever counted, made from the same tallies as the telemetry, at no cost per request."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -9,12 +9,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from contracts.sketch import merge, upper_edge_s
+from contracts.wire.worker import FailureReason
 from serving.gateway.counting import AttemptKey, AttemptTally, RequestTally, Tick
+from serving.gateway.exchange import UNKNOWN_SERVICE
+from serving.gateway.lanes import DEFAULT_LANE
+from serving.gateway.protocols.dialect import REFUSAL_STATUS
 from serving.gateway.service import Service
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-MOST_VERSIONS = 200
-"""Versions whose counts are kept; beyond it those that the routing table no longer knows are forgotten."""
+NO_FAILURES = dict.fromkeys(map(str, FailureReason), 0)
+REFUSALS = (*REFUSAL_STATUS, "policy.failed", "post-check.failed", "attempt.no-picture", "internal")
+MOST_VERSIONS = MOST_SERVICES = 200
+"""Versions and services whose counts are kept; beyond it those that the routing table no longer knows are forgotten."""
 
 AttemptSeries = tuple[str, str, str, str]
 
@@ -45,17 +51,45 @@ class Totals:
         for refusal, count in tick.refusals.items():
             self.refusals[refusal] = self.refusals.get(refusal, 0) + count
 
-    def forget_versions_except(self, known: set[str]) -> None:
-        """Keep the label sets bounded, however many versions come and go."""
+    def expect(self, services: Collection[Service]) -> None:
+        """Begin at 0 whatever may be counted of the services: a rate needs a value from before the first failure."""
+        for service in services:
+            for lane in tuple(service.routes.lanes) or (DEFAULT_LANE,):
+                self.requests.setdefault((service.name, lane), RequestTally())
+                for version, traffic in _expected_traffic(service):
+                    tally = self.attempts.setdefault((service.name, version, lane, traffic), AttemptTally())
+                    for objective, _ in service.latency_thresholds_s:
+                        tally.slow.setdefault(objective, 0)
+        for name in (*(service.name for service in services), UNKNOWN_SERVICE):
+            for reason in REFUSALS:
+                self.refusals.setdefault((name, reason), 0)
+
+    def forget_all_but(self, services: Collection[Service]) -> None:
+        """Keep the label sets bounded, however many services and versions come and go."""
+        versions = {str(version) for service in services for version in service.lines}
+        names = {UNKNOWN_SERVICE, *(service.name for service in services)}
         if len({series[1] for series in self.attempts}) > MOST_VERSIONS:
-            self.attempts = {series: tally for series, tally in self.attempts.items() if series[1] in known}
+            self.attempts = {series: tally for series, tally in self.attempts.items() if series[1] in versions}
+        if len({name for name, _ in self.refusals.keys() | self.requests.keys()}) > MOST_SERVICES:
+            self.requests = {series: tally for series, tally in self.requests.items() if series[0] in names}
+            self.refusals = {series: count for series, count in self.refusals.items() if series[0] in names}
+
+
+def _expected_traffic(service: Service) -> Iterator[tuple[str, str]]:
+    """Yield the versions of a service with the kinds of traffic that they may get."""
+    for version in service.lines:
+        yield str(version), "live"
+        if service.routes.force is not None:
+            yield str(version), "forced"
+    if service.challenger is not None and service.mirror_share:
+        yield service.challenger.name, "mirror"
 
 
 @dataclass(frozen=True)
 class Gauges:
     """What the gateway holds at this moment."""
 
-    services: Iterable[Service]
+    services: Collection[Service]
     revision: int
     spooled_batches: int
     dropped_batches: int
@@ -79,10 +113,12 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family; called by ``expose``."""
         totals = deepcopy(self.totals)
+        gauges = self._gauges()
         totals.add(self._live())
+        totals.expect(gauges.services)
         yield from _attempt_families(totals)
         yield from _request_families(totals)
-        yield from _gauge_families(self._gauges())
+        yield from _gauge_families(gauges)
 
 
 def _attempt_families(totals: Totals) -> Iterator[Metric]:
@@ -97,13 +133,13 @@ def _attempt_families(totals: Totals) -> Iterator[Metric]:
     for (service, version, lane, traffic), tally in totals.attempts.items():
         values = [service, version, lane, traffic]
         good = tally.total - sum(tally.bad.values())
-        for outcome, count in {"good": good, "cancelled": tally.cancelled, **tally.bad}.items():
+        for outcome, count in {**NO_FAILURES, "good": good, "cancelled": tally.cancelled, **tally.bad}.items():
             attempts.add_metric([*values, outcome], count)
         for objective, count in tally.slow.items():
             slow.add_metric([*values, objective], count)
         cold.add_metric(values, tally.cold)
         latency.add_metric(values, _buckets(tally.latency), tally.latency_sum_s)
-        queue.add_metric(values, _buckets(tally.queue), _sum_s(tally.queue))
+        queue.add_metric(values, _buckets(tally.waits()), _sum_s(tally.queue))
     yield from (attempts, slow, cold, latency, queue)
 
 
@@ -113,7 +149,7 @@ def _request_families(totals: Totals) -> Iterator[Metric]:
     fallbacks = CounterMetricFamily("roost_gateway_fallbacks", "Requests that a fallback answered.", labels=labels)
     cached = CounterMetricFamily("roost_gateway_cached", "Requests answered from the cache.", labels=labels)
     for values, tally in totals.requests.items():
-        outcomes = {"good": tally.total - tally.bad, "cancelled": tally.cancelled, **tally.reasons}
+        outcomes = {**NO_FAILURES, "good": tally.total - tally.bad, "cancelled": tally.cancelled, **tally.reasons}
         for outcome, count in outcomes.items():
             requests.add_metric([*values, outcome], count)
         fallbacks.add_metric(list(values), tally.fell_back)

@@ -32,6 +32,11 @@ class PictureFormat:
 PNG = PictureFormat()
 
 
+def label_png(png: bytes, facts: Facts) -> bytes:
+    """Return a small PNG labelled, in base64."""
+    return b2a_base64(mark_png(png, facts), newline=False)
+
+
 async def finish_picture(png: bytes, facts: Facts, wanted: PictureFormat) -> bytes:
     """Return a worker's PNG as the client wants it, labelled, in base64.
 
@@ -39,7 +44,7 @@ async def finish_picture(png: bytes, facts: Facts, wanted: PictureFormat) -> byt
         NoPicture: when it must be converted and is no picture.
     """
     if wanted.kind == "png" and len(png) <= INLINE_BYTES:
-        return b2a_base64(mark_png(png, facts), newline=False)
+        return label_png(png, facts)
     return await asyncio.to_thread(lambda: b2a_base64(_finish(png, facts, wanted), newline=False))
 
 

@@ -40,8 +40,7 @@ class Recorder:
     def follow(self, revision: int, dispatcher: Dispatcher) -> None:
         """Label what is counted from now on with the routing table's revision."""
         self._revision, self._dispatcher = revision, dispatcher
-        versions = {str(version) for service in dispatcher.services.values() for version in service.lines}
-        self.metrics.totals.forget_versions_except(versions)
+        self.metrics.totals.forget_all_but(dispatcher.services.values())
 
     def note(self, exchange: Exchange, intake: Intake, answers: list[Answer], start_s: float) -> None:
         """Log and trace a request that was served, where that is asked for."""

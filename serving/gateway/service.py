@@ -5,10 +5,12 @@ from contracts.ids import CHAMPION, VersionId
 from contracts.wire.routing import ServiceRoutes
 from serving.gateway.attempts import LaneSlot
 from serving.gateway.cache import AnswerCache
+from serving.gateway.counting import Thresholds
 from serving.gateway.fallback import RetryBudget
 from serving.gateway.lanes import DEFAULT_LANE, LaneRules
 from serving.gateway.lines import Line
 from serving.gateway.policy import Rules
+from serving.gateway.split import Arms
 
 NO_LANE_LIMIT = 1_000_000
 """Requests at once of a service without lanes: the replica's own concurrency is what holds."""
@@ -39,12 +41,15 @@ class Service:
         self.lane_rules = LaneRules(routes)
         self.rules = Rules(routes.intake)
         self.screens, self.policies = bool(routes.intake.rules), routes.intake.policies
-        self.limits, self.sticky = routes.limits, routes.sticky
-        self.split, self.post_checks = routes.split, routes.post_checks
-        self.mirror_share = routes.split.mirror_share if routes.split is not None else 0.0
+        self.is_express = not (routes.intake.policies or routes.post_checks)
+        self.max_prompt_chars, self.max_pixels = routes.limits.max_prompt_chars, routes.limits.max_pixels
+        self.sticky, self.post_checks = routes.sticky, routes.post_checks
+        self.split = Arms.of(routes.split) if routes.split is not None else None
+        self.weight = self.split.weight if self.split is not None else None
+        self.mirror_share = self.split.mirror_share if self.split is not None else 0.0
         self.score_sample = routes.score_sample
         self.timeout_s = routes.limits.timeout
-        self.latency_thresholds_s = dict(routes.latency_thresholds_s)
+        self.latency_thresholds_s: Thresholds = tuple(routes.latency_thresholds_s.items())
         self.patience_s = max(routes.latency_thresholds_s.values(), default=routes.limits.timeout)
 
     def line(self, version: VersionId) -> Line:

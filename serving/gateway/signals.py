@@ -27,12 +27,11 @@ class Memory(Generic[Key, Value]):
         self._young: dict[Key, Value] = {}
         self._old: dict[Key, Value] = {}
 
-    def __setitem__(self, key: Key, value: Value) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """Remember a value."""
-        young = self._young
-        young[key] = value
-        if len(young) >= MOST_REMEMBERED:
-            self._old, self._young = young, {}
+        self._young[key] = value
+        if len(self._young) >= MOST_REMEMBERED:
+            self._old, self._young = self._young, {}
 
     def get(self, key: Key) -> Value | None:
         """Return a value, None when it is unknown or forgotten."""
@@ -54,7 +53,7 @@ class Recall:
 
     def remember(self, request_id: str, answer: Remembered) -> None:
         """Keep whose answer a request id stands for; the oldest are forgotten."""
-        self._answers[request_id] = answer
+        self._answers.put(request_id, answer)
 
     def find(self, request_id: str) -> Remembered | None:
         """Return whose answer that was, None when it is unknown or forgotten."""
@@ -69,5 +68,5 @@ class Recall:
         asked = hash((service, user, prompt))
         now_s = self._clock.monotonic_s()
         before = self._asked.get(asked)
-        self._asked[asked] = (version, now_s)
+        self._asked.put(asked, (version, now_s))
         return before[0] if before is not None and now_s - before[1] <= AGAIN_WITHIN_S else None

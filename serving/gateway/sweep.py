@@ -23,7 +23,7 @@ class Sweep:
 
     def __init__(self) -> None:
         self._items: set[Due] = set()
-        self._running = False
+        self.running = False
 
     def add(self, item: Due) -> None:
         """Look after an item from now on; whoever sets its ``due_s`` calls ``wake``."""
@@ -35,8 +35,8 @@ class Sweep:
 
     def wake(self) -> None:
         """Look for what is due as long as anything may be."""
-        if not self._running:
-            self._running = True
+        if not self.running:
+            self.running = True
             asyncio.get_running_loop().call_later(INTERVAL_S, self._look)
 
     def _look(self) -> None:
@@ -45,6 +45,6 @@ class Sweep:
         for item in [item for item in self._items if item.due_s <= now]:
             item.due_s = NEVER_S
             item.expire()
-        self._running = any(item.due_s < NEVER_S for item in self._items)
-        if self._running:
+        self.running = any(item.due_s < NEVER_S for item in self._items)
+        if self.running:
             loop.call_later(INTERVAL_S, self._look)

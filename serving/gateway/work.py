@@ -1,6 +1,7 @@
 """Work: what a worker is asked to do, a picture or an inference, as bytes for the wire."""
 
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -24,25 +25,19 @@ class PictureWork(NamedTuple):
 
     def encode(self, time_left_s: float) -> bytes:
         """Return the worker's request; after ``time_left_s`` nobody waits any more."""
-        asked: dict[str, object] = {
-            "prompt": self.prompt,
-            "seed": self.seed,
-            "time_left_s": round(time_left_s, 3) if time_left_s > 0.001 else 0.001,
-        }
-        if self.steps is not None:
-            asked["steps"] = self.steps
-        if self.guidance is not None:
-            asked["guidance"] = self.guidance
-        if self.width is not None:
-            asked["width"], asked["height"] = self.width, self.height
-        if self.partial_images is not None:
-            asked["partial_images"] = self.partial_images
-        return orjson.dumps(asked)
+        return b'{"prompt":%b,"seed":%d,%b' % (orjson.dumps(self.prompt), self.seed, _settings(self[2:], time_left_s))
 
     @property
     def question(self) -> Hashable:
         """Return what makes two pictures of one version the same."""
         return self
+
+
+@lru_cache(maxsize=256)
+def _settings(values: tuple[float | None, ...], time_left_s: float) -> bytes:
+    """Return the time left, and what is given of a ``PictureWork`` beside prompt and seed: the rest of the object."""
+    given = {name: value for name, value in zip(PictureWork._fields[2:], values, strict=True) if value is not None}
+    return orjson.dumps({"time_left_s": max(0.001, round(time_left_s, 3)), **given})[1:]
 
 
 class TensorWork(NamedTuple):

@@ -15,6 +15,9 @@ from contracts.rng import SeededRng
 from controlplane.api.access import AccessSpec
 from controlplane.api.app import PREFIX, make_api
 from controlplane.api.context import ApiContext
+from controlplane.loop.outlook import Outlook
+from controlplane.loop.snapshot import Snapshot
+from controlplane.loop.world import World
 from controlplane.settings import Settings
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Step
@@ -26,6 +29,8 @@ from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import decide
 from rollout.observation import Observation
 from rollout.state import State
+from serving.fleet.fake import FakeFleet
+from tests.controlplane.scripted_traffic import FakeTraffic, Gateways
 
 SPEC = """
 service: tags
@@ -72,8 +77,17 @@ class Ground:
             self.shelf.register("m", Registration(self.folder))
         self.shelf.move_alias(VersionId("m", 1), CHAMPION, actor="test", reason="the first")
         self.home = Home(settings)
+        self.fleet = FakeFleet()
+        world = World(self.clock, SeededRng(5), self.shelf, self.fleet, Gateways(FakeTraffic(self.clock)))
         self.context = ApiContext(
-            settings, self.stores, self.home, self.shelf, access=self.access, clock=self.clock, rng=SeededRng(3)
+            settings,
+            self.stores,
+            self.home,
+            self.shelf,
+            access=self.access,
+            clock=self.clock,
+            rng=SeededRng(3),
+            outlook=Outlook(self.stores, world, Snapshot),
         )
         self.api = make_api(self.context)
 

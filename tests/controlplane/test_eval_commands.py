@@ -76,6 +76,7 @@ def test_a_version_with_swapped_rows_is_worse_and_kept_so(home: Path, tags: Path
     assert check.returncode == 1
     assert "worse in text-accuracy" in check.stdout
     _check_run(home, document, html)
+    _check_pairs(home, document["pairs"])
 
 
 def _check_run(home: Path, document: dict[str, Any], html: str) -> None:
@@ -92,6 +93,25 @@ def _check_run(home: Path, document: dict[str, Any], html: str) -> None:
     assert (folder / "comparison.html").read_text() == html
     assert json.loads((folder / "comparison.json").read_text())["finding"] == "worse"
     assert len((folder / "pairs.jsonl").read_text().splitlines()) == document["pairs"]
+
+
+def _check_pairs(home: Path, pairs: int) -> None:
+    """The kept pairs are listed, those first in which the second version lost most, as text and as JSON."""
+    words = ("price-tags@champion", "price-tags@3", "--home", home)
+    listed = json.loads(roost("pairs", *words, "--json", "--at-most", 10_000).stdout)
+    assert len(listed) == 3 * pairs
+    lost = [other - one for row in listed for one, other in [row["scores"][row["measure"]]]]
+    assert lost == sorted(lost)
+    assert lost[0] == -1.0
+    # Rows 1 and 7 of the vocabulary changed places: these prompts hold one of them, as a digit or as a word.
+    assert all(set("17") & set(parse_prompt(row["prompt"]).digits) for row in listed[:5])  # type: ignore[union-attr]
+    shown = roost("pairs", *words, "--at-most", 3)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("text-accuracy") == 3
+    assert listed[0]["prompt"] in shown.stdout
+    never = roost("pairs", "price-tags@4", "price-tags@3", "--home", home)
+    assert never.returncode == 3
+    assert "roost eval compare" in never.stderr
 
 
 @pytest.mark.slow
@@ -148,14 +168,22 @@ def test_attempts_that_fail_are_told_and_never_raised(home: Path, tmp_path: Path
         (("compare", "m", "m@2", "--prompts", "{tags}"), 2, "names no version"),
         (("compare", "m@1", "m@2", "--prompts", "{tags}", "--home", "/no/such/home"), 3, "no registry"),
         (("compare", "m@1", "m@2", "--prompts", "{tags}", "--tolerance", "5"), 2, "between"),
+        (("compare", "m@1", "m@2", "--prompts", "{empty}"), 2, "is empty"),
+        (("pairs", "m@1", "m@2", "--home", "/no/such/home"), 3, "no registry"),
+        (("pairs", "m@1", "m@2", "--at-most", "0"), 2, "at-most"),
+        (("check", "m@1", "m", "--home", "/no/such/home"), 2, "names no version"),
         (("score", "/no/such/folder"), 2, "not a folder"),
         (("prompts", "show", "/no/such.csv"), 2, "No such file"),
         (("distance", "/no/a", "/no/b", "--metric", "lpips"), 2, "lpips"),
         (("table", "/no/such.csv"), 2, "can't be read"),
     ],
 )
-def test_wrong_input_has_a_message_and_a_status(tags: Path, words: tuple[str, ...], status: int, told: str) -> None:
-    answer = roost(*(word.replace("{tags}", str(tags)) for word in words))
+def test_wrong_input_has_a_message_and_a_status(
+    tags: Path, tmp_path: Path, words: tuple[str, ...], status: int, told: str
+) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text("prompt\n")
+    answer = roost(*(word.replace("{tags}", str(tags)).replace("{empty}", str(empty)) for word in words))
     assert answer.returncode == status, answer.stderr
     assert told in answer.stderr
     assert "Traceback" not in answer.stderr

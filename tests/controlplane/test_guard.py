@@ -102,10 +102,10 @@ def test_an_undone_champion_gives_way_to_the_one_before_in_the_name_of_who_asked
     guarded.restart()
     guarded.ticks(10)
     assert guarded.owner == "m@1"
-    version, alias, actor, reason = next(move for move in reversed(guarded.catalogue.moves) if move[1] == CHAMPION)
+    version, _, actor, reason = next(move for move in reversed(guarded.catalogue.moves) if move[1] == CHAMPION)
     assert (version, actor) == (guarded.champion, "eva")
     assert "m@2 was undone: worse colours" in reason
-    assert ["service.undone", "service.crowned"] == [code for code in told_topics(guarded) if code in UNDONE]
+    assert [code for code in told_topics(guarded) if code in UNDONE] == ["service.undone", "service.crowned"]
     guarded.ticks(30)
     assert guarded.owner == "m@1", "what is done is not done again"
     assert guarded.safety.offer_undo("tags").effect.startswith("all traffic of tags goes from m@1 back to m@2")

@@ -79,7 +79,7 @@ def test_a_silence_is_lifted_and_both_are_written_down(office: Office) -> None:
 def test_what_could_never_hold_is_refused(office: Office) -> None:
     with pytest.raises(InvalidInput, match="end before it begins"):
         office.desk.silence("tags", "availability", until_s=office.clock.now_s(), **WHY)
-    with pytest.raises(NotFound, match="no objective speed"):
+    with pytest.raises(NotFound, match="no objective or monitor speed"):
         office.desk.silence("tags", "speed", until_s=office.clock.now_s() + 60, **WHY)
     with pytest.raises(NotFound, match="no silence"):
         office.desk.lift("0" * 12, **WHY)

@@ -14,6 +14,7 @@ from evaluation.price_tags.grammar import TagText
 from evaluation.price_tags.render import draw_tags
 from evaluation.scorers.duplicates import UniquePictureScorer, dhash
 from evaluation.scorers.images import Expectation, SoundPictureScorer, calibrate, measure_picture
+from evaluation.scorers.kinds import ScorerChoice, make_scorer
 from evaluation.scorers.picture import decode
 from evaluation.scorers.price_tags import TagColourScorer, TagTextScorer
 from evaluation.scorers.safety import DenyListScorer
@@ -104,6 +105,16 @@ def test_what_is_usual_is_learnt_from_the_champion() -> None:
     assert scorer.digest != SoundPictureScorer().digest
     with pytest.raises(InvalidInput, match="usual"):
         calibrate([scene(0)] * 10)
+
+
+def test_a_folder_of_sound_pictures_says_what_is_usual(tmp_path: Path) -> None:
+    for seed in range(60):
+        scene(seed).save(tmp_path / f"{seed:03}.png")
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    scorer = make_scorer(ScorerChoice.parse(f"image-sound:like={tmp_path}"))
+    blurred = scorer.score([sample("x", scene(200).filter(ImageFilter.GaussianBlur(4)))])[0]
+    assert blurred.value == 0.0
+    assert "sharpness" in blurred.reason
 
 
 def test_a_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,7 @@ def test_an_unknown_scorer_is_an_error_that_lists_the_known_ones() -> None:
         ("text-accuracy:folder=x", "no option 'folder'"),
         ("image-sound:width", "'width' in"),
         ("image-sound:width=wide", "image-sound"),
+        ("image-sound:like=/no/such/folder", "not a folder"),
         ("clip-alignment:folder=/no/such/folder", "not a folder"),
         ("safety-words:file=/no/such/file", "can't be read"),
     ],

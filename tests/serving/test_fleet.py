@@ -218,6 +218,40 @@ def test_a_drained_worker_finishes_what_it_has(fleet: LocalFleet, spec: WorkerSp
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_drained_by_name_is_replaced_and_nobody_notices(fleet: LocalFleet, spec: WorkerSpec) -> None:
+    fleet.apply((Placement(spec=spec),))
+    await_that(lambda: ready(fleet, spec) == 1)
+    (before,) = fleet.observe().replicas
+    with asking(lambda: [endpoint.url for endpoint in fleet.observe().endpoints(spec.version)]) as statuses:
+        fleet.drain(frozenset({before.process}))
+        await_that(lambda: before.process not in {replica.process for replica in fleet.observe().replicas})
+        (after,) = fleet.observe().replicas
+        await_that(lambda: statuses[200] > 5)
+    assert set(statuses) == {200}
+    assert (after.name, after.restarts) == (before.name, 0)
+    assert len(pids(fleet)) == 1
+
+
+@pytest.mark.slow
+def test_two_versions_that_fit_only_with_one_worker_each_change_places(tmp_path: Path, spec: WorkerSpec) -> None:
+    limited = spec.model_copy(update={"limits": WorkerLimits(memory_limit_bytes=400 << 20)})
+    other = limited.model_copy(update={"version": SECOND})
+    fleet = LocalFleet(tmp_path / "fleet", patience=HASTE, memory_budget_bytes=800 << 20)
+    try:
+        fleet.apply((Placement(spec=limited, replicas=2),))
+        await_that(lambda: ready(fleet, limited) == 2)
+        with asking(lambda: [endpoint.url for endpoint in fleet.observe().endpoints(spec.version)]) as statuses:
+            fleet.apply((Placement(spec=limited), Placement(spec=other)))
+            await_that(lambda: ready(fleet, other) == 1)
+            assert len(pids(fleet)) == 2, "the second worker had gone before the other version was loaded"
+            fleet.apply((Placement(spec=limited, replicas=2),))
+            await_that(lambda: ready(fleet, limited) == 2)
+        assert set(statuses) == {200}, "the worker that was left served all the while"
+    finally:
+        fleet.close()
+
+
+@pytest.mark.slow
 def test_a_version_whose_settings_change_is_served_through_the_change(fleet: LocalFleet, spec: WorkerSpec) -> None:
     fleet.apply((Placement(spec=spec),))
     await_that(lambda: ready(fleet, spec) == 1)

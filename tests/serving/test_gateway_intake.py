@@ -93,7 +93,8 @@ def test_the_strictest_rule_holds() -> None:
     assert verdicts == [PolicyVerdict.REVIEW, PolicyVerdict.DENY, PolicyVerdict.ALLOW, PolicyVerdict.ALLOW]
 
 
-def test_an_installed_policy_is_asked(bench: Bench, policies: None) -> None:
+def test_an_installed_policy_is_asked(bench: Bench, policies: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "BUDGET_S", 30.0)  # what it says is asked here, not how soon on a busy machine
     bench.route(intake=intake(policies=["strict"]))
     assert ask(bench, "a tag").status_code == 200
     refused = ask(bench, "A TAG")

@@ -22,6 +22,7 @@ from contracts.wire.worker import FailureReason
 from serving.gateway import spool as spool_module
 from serving.gateway.app import Gateway
 from serving.gateway.client import GatewayClient
+from serving.gateway.merging import merge_batches
 from serving.gateway.spool import BatchSpool
 from tests.serving.conftest import CONTROL_TOKEN, Bench, ScriptedRuntime, running
 
@@ -292,3 +293,35 @@ def test_refusals_are_counted_apart_from_requests(bench: Bench) -> None:
     refusals = Counter({row.reason: row.total for one in batches for row in one.refusals})
     assert refusals == {"input.invalid": 1, "not-found": 1}
     assert [row for one in batches for row in one.requests] == []
+
+
+def test_attempts_are_told_apart_by_the_share_that_assigned_them(bench: Bench, challenger: ScriptedRuntime) -> None:
+    token = "one-of-ours"
+    allowed = ForcedVersions(tokens=(hashlib.sha256(token.encode()).hexdigest(),))
+    fallback = Fallback.model_validate({"on": ["oom"], "to": "champion", "retry_budget": 1.0})
+    for weight in (0.0, 1.0):
+        bench.route(weight, mirror_share=1.0, force=allowed, fallback=fallback)
+        for _ in range(2):  # in a task while there is no connection yet, then without
+            ask(bench)
+    challenger.failure = FailureReason.OOM
+    ask(bench)
+    ask(bench, {"x-roost-force-version": "m@1", "x-roost-force-token": token})
+    counts: Counter[tuple[str, float | None, bool, bool]] = Counter()
+    deadline_s = time.monotonic() + 10
+    while counts.total() < 9 and time.monotonic() < deadline_s:
+        for row in (row for batch in bench.client.pull().batches for row in batch.attempts):
+            counts[str(row.version), row.weight, row.mirrored, row.forced] += row.total
+    assert counts == {
+        ("m@1", 0.0, False, False): 2,
+        ("m@2", None, True, False): 2,
+        ("m@2", 1.0, False, False): 3,
+        ("m@1", None, False, False): 1,
+        ("m@1", None, False, True): 1,
+    }
+
+
+def test_batches_are_merged_by_the_share_that_assigned() -> None:
+    first, second = batch(0), batch(1)
+    rows = tuple(row.model_copy(update={"weight": weight}) for weight in (0.1, 0.5, None) for row in second.attempts)
+    merged = merge_batches(first, second.model_copy(update={"attempts": rows}))
+    assert [(row.weight, row.total) for row in merged.attempts] == [(None, 2), (0.1, 1), (0.5, 1)]

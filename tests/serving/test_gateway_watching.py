@@ -12,16 +12,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
-from contracts.clock import SystemClock
+from contracts.clock import FakeClock, SystemClock
 from contracts.ids import VersionId
 from contracts.rng import SystemRng
-from contracts.specs.service import Fallback
+from contracts.specs.service import Fallback, Lane
 from contracts.wire.gateway import GatewaySpec
+from contracts.wire.routing import Endpoint, ServiceRoutes
 from contracts.wire.worker import FailureReason
 from serving.gateway import recording
 from serving.gateway.app import Gateway
 from serving.gateway.counting import AttemptKey, AttemptTally, Tick
-from serving.gateway.metrics import MOST_VERSIONS, Totals
+from serving.gateway.metrics import MOST_SERVICES, MOST_VERSIONS, Totals
+from serving.gateway.service import Service
 from tests.serving.conftest import CHALLENGER, CHAMPION, CONTROL_TOKEN, Bench, ScriptedRuntime, running, running_worker
 
 
@@ -85,7 +87,8 @@ def test_metrics_say_what_was_answered(bench: Bench, challenger: ScriptedRuntime
     assert attempts[frozenset({"tags", "m@1", "default", "live", "good"})] == 4
     assert values(bench, "roost_gateway_requests_total")[frozenset({"tags", "default", "good"})] == 4
     assert values(bench, "roost_gateway_fallbacks_total") == {frozenset({"tags", "default"}): 4}
-    assert values(bench, "roost_gateway_refusals_total") == {frozenset({"unknown", "input.invalid"}): 1}
+    refusals = values(bench, "roost_gateway_refusals_total")
+    assert {labels for labels, count in refusals.items() if count} == {frozenset({"unknown", "input.invalid"})}
     buckets = values(bench, "roost_gateway_attempt_latency_seconds_bucket")
     assert buckets[frozenset({"tags", "m@1", "default", "live", "+Inf"})] == 4
     counts = [count for labels, count in buckets.items() if "m@1" in labels]
@@ -93,14 +96,34 @@ def test_metrics_say_what_was_answered(bench: Bench, challenger: ScriptedRuntime
     assert values(bench, "roost_gateway_table_revision") == {frozenset(): 1}
 
 
-def test_label_sets_stay_bounded_as_versions_come_and_go() -> None:
-    totals, known = Totals(), {str(VersionId("m", number)) for number in (1, 2)}
+def test_a_failure_that_may_happen_is_counted_from_0(bench: Bench) -> None:
+    lanes = {"draft": Lane(steps=2), "final": Lane(steps=8)}
+    bench.route(0.5, mirror_share=0.5, lanes=lanes)
+    attempts = values(bench, "roost_gateway_attempts_total")
+    outcomes = {"good", "cancelled", *FailureReason}
+    live = {frozenset({"tags", v, lane, "live", o}) for v in ("m@1", "m@2") for lane in lanes for o in outcomes}
+    mirror = {frozenset({"tags", "m@2", lane, "mirror", outcome}) for lane in lanes for outcome in outcomes}
+    assert attempts == dict.fromkeys(live | mirror, 0)
+    requests = values(bench, "roost_gateway_requests_total")
+    assert requests == {frozenset({"tags", lane, outcome}): 0 for lane in lanes for outcome in outcomes}
+    slow = values(bench, "roost_gateway_slow_attempts_total")
+    assert slow[frozenset({"tags", "m@2", "final", "live", "fast"})] == 0
+    refusals = values(bench, "roost_gateway_refusals_total")
+    assert refusals[frozenset({"tags", "policy.denied"})] == refusals[frozenset({"unknown", "input.invalid"})] == 0
+
+
+def test_label_sets_stay_bounded_as_versions_and_services_come_and_go() -> None:
+    totals, clock = Totals(), FakeClock()
     for number in range(1, 3 * MOST_VERSIONS):
-        key = AttemptKey("tags", str(VersionId("m", number)), "r", "default")
-        totals.add(Tick(attempts={key: AttemptTally(total=1)}))
-        totals.forget_versions_except(known)
+        name, version = f"s{number}", VersionId("m", number)
+        endpoints = {str(version): (Endpoint(replica="r", url="http://127.0.0.1:9"),)}
+        services = [Service(ServiceRoutes(service=name, champion=version, endpoints=endpoints), clock)]
+        totals.add(Tick(attempts={AttemptKey(name, str(version), "r", "default"): AttemptTally(total=1)}))
+        totals.forget_all_but(services)
+        totals.expect(services)
     assert len(totals.attempts) <= MOST_VERSIONS + 1
-    assert {series[1] for series in totals.attempts} >= known
+    assert len({name for name, _ in totals.refusals.keys() | totals.requests.keys()}) <= MOST_SERVICES + 2
+    assert str(version) in {series[1] for series in totals.attempts}
 
 
 def test_the_access_log_has_a_line_per_request(watched: Bench, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A request in one piece is served beside ASGI: the client sees no difference, however it cuts what it sends."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.gateway.whole import WholeReader
+from serving.gateway.heads import LONGEST_HEAD_BYTES, MOST_HEADS, Heads
+from serving.gateway.server import GatewayProtocol
+from serving.gateway.whole import Head, WholeReader
 from tests.serving.conftest import Bench, ScriptedRuntime
 
 IMAGES = "/v1/images/generations"
@@ -161,23 +164,57 @@ def _read_one(file: "socket.SocketIO | io.BufferedReader") -> bytes:
 WHOLE = request("a tag", "x-roost-user: ann")
 
 
+def prompt_of(piece: bytes, reader: WholeReader) -> str | None:
+    """Return the prompt of a piece that was read as a whole request, None of any other."""
+    read = reader.read(piece)
+    if read is None:
+        return None
+    head, body = read
+    assert (head.method, head.path, head.keeps_alive) == ("POST", IMAGES, True)
+    assert head.headers[b"x-roost-user"] == b"ann"
+    prompt: str = json.loads(body)["prompt"]
+    return prompt
+
+
 def test_a_piece_is_read_once_it_is_exactly_one_request() -> None:
-    reader = WholeReader()
-    for _ in range(2):
-        assert reader.read(WHOLE)
-        assert (reader.method, reader.path) == ("POST", IMAGES)
-        assert reader.headers[b"x-roost-user"] == b"ann"
-        assert json.loads(reader.body)["prompt"] == "a tag"
-        assert reader.keeps_alive
+    reader = WholeReader(Heads())
+    for prompt in ("a tag", "a tag", "another", "A TAG"):
+        assert prompt_of(request(prompt, "x-roost-user: ann"), reader) == prompt
+
+
+def test_a_head_that_was_read_before_says_nothing_about_another_body() -> None:
+    reader = WholeReader(Heads())
+    assert prompt_of(WHOLE, reader) == "a tag"
+    for piece in (WHOLE + b" ", WHOLE[:-1], WHOLE + WHOLE):
+        assert reader.read(piece) is None
+    assert prompt_of(WHOLE, reader) == "a tag"
+
+
+def test_heads_that_are_all_different_or_long_are_not_hoarded() -> None:
+    heads: Heads[Head] = Heads()
+    reader = WholeReader(heads)
+    for i in range(2 * MOST_HEADS):
+        assert reader.read(request("a tag", f"x-request: {i}")) is not None
+    assert reader.read(request("a tag", f"x-long: {'x' * LONGEST_HEAD_BYTES}")) is not None
+    assert len(heads) <= MOST_HEADS
+    assert max(map(len, heads)) <= LONGEST_HEAD_BYTES
+
+
+def test_a_body_in_chunks_is_not_taken_for_one_of_known_length() -> None:
+    reader = WholeReader(Heads())
+    head = f"POST {IMAGES} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    for text in (b"first", b"other"):
+        read = reader.read(head + b"5\r\n" + text + b"\r\n0\r\n\r\n")
+        assert read is not None
+        assert read[1] == text
 
 
 @given(cut=st.integers(1, len(WHOLE) - 1))
 def test_a_part_of_a_request_is_left_to_others_and_forgotten(cut: int) -> None:
-    reader = WholeReader()
-    assert not reader.read(WHOLE[:cut])
-    assert not reader.read(WHOLE[cut:])
-    assert reader.read(WHOLE)
-    assert json.loads(reader.body)["prompt"] == "a tag"
+    reader = WholeReader(Heads())
+    assert reader.read(WHOLE[:cut]) is None
+    assert reader.read(WHOLE[cut:]) is None
+    assert prompt_of(WHOLE, reader) == "a tag"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +231,54 @@ def test_a_part_of_a_request_is_left_to_others_and_forgotten(cut: int) -> None:
     ],
 )
 def test_what_is_unusual_is_left_to_others(piece: bytes) -> None:
-    reader = WholeReader()
-    assert not reader.read(piece)
-    assert reader.read(WHOLE)
+    reader = WholeReader(Heads())
+    for _ in range(2):
+        assert reader.read(piece) is None
+    assert prompt_of(WHOLE, reader) == "a tag"
+
+
+def test_a_head_whose_body_comes_later_is_waited_for() -> None:
+    reader = WholeReader(Heads())
+    end = WHOLE.index(b"\r\n\r\n") + 4
+    for cut in (end, end + 5, end):
+        assert reader.read(WHOLE[:cut]) is None
+        assert reader.awaits_body
+    assert prompt_of(WHOLE, reader) == "a tag"
+    assert reader.read(WHOLE[: end - 1]) is None
+    assert not reader.awaits_body
+
+
+def test_what_stands_before_a_head_is_not_taken_for_it() -> None:
+    reader = WholeReader(Heads())
+    for piece in (b"\r\n\r\n" + WHOLE, b"\r\n\r\n" + WHOLE[:60], b"\r\n\r\n" + WHOLE):
+        read = reader.read(piece)
+        assert read is None or json.loads(read[1])["prompt"] == "a tag"
+    assert reader.read(b"\r\n\r\n" + WHOLE[: len(WHOLE) - 4]) is None
+    assert not reader.awaits_body
+
+
+@pytest.mark.parametrize("head_first", [True, False])
+def test_who_sends_too_slowly_is_told_so_in_the_protocols_shape(
+    bench: Bench, head_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GatewayProtocol, "read_timeout_s", 0.5)
+    bench.route()
+    whole = request("a tag")
+    cut = whole.index(b"\r\n\r\n") + (4 if head_first else 0)
+    with connect(bench) as connection:
+        connection.sendall(whole[:cut])
+        for byte in whole[cut : cut + 4]:
+            time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                connection.sendall(bytes([byte]))
+        status, _, body = read_answer(connection)
+        assert (status, json.loads(body)["error"]["code"]) == (408, "input.slow")
+
+
+def test_a_body_that_ends_too_early_is_answered(bench: Bench) -> None:
+    bench.route()
+    with connect(bench) as connection:
+        connection.sendall(request("a tag")[:-5])
+        connection.shutdown(socket.SHUT_WR)
+        status, _, body = read_answer(connection)
+        assert (status, json.loads(body)["error"]["code"]) == (400, "input.invalid")

@@ -20,7 +20,7 @@ from contracts.wire.telemetry import (
 
 SERVICE = "tags"
 REQUESTS_PER_S = 20.0
-SAMPLES = 6
+SAMPLES = 12
 KEPT_SAMPLES = 600
 
 

@@ -47,10 +47,12 @@ model: m
 slos:
   availability: {objective: 98%}
   text: {scorer: seen-text, objective: 97%, sample: 5%, margin: 5%, unacceptable_margin: 12%}
-rollout: {relative: null, bake: 2m, max_duration: 1h, max_staleness: 60s, on_timeout: rollback, warmup: {prompts: 1}}
+rollout:
+  {relative: null, harm_budget: 100, bake: 2m, max_duration: 1h, max_staleness: 60s, on_timeout: rollback,
+   warmup: {prompts: 1}}
 """
 TICK_S = 10.0
-IDLE_S = 3600.0
+IDLE_S = 7200.0
 LEASE_S = 25.0
 ROLLOUTS = 7
 DAY_S = 86400.0

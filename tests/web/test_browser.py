@@ -65,7 +65,7 @@ def test_every_page_is_accessible_and_fits_a_phone(
         page.goto(address)
         page.wait_for_selector("main")
         if "/rollouts/" in address:
-            page.wait_for_selector("figure svg")
+            page.wait_for_selector("figure svg[tabindex]")
         if found := violations(page, "" if scheme == "light" else "{runOnly: ['color-contrast']}"):
             wrong[address] = found
         page.set_viewport_size({"width": 360, "height": 800})
@@ -96,9 +96,9 @@ def test_a_rollout_is_watched_to_its_end_over_a_restart_without_a_reload(tmp_pat
         page.wait_for_selector(".sentence[data-outlook=bad] >> text=rolled back", timeout=15_000)
         assert page.is_hidden("#bar")
         assert page.evaluate("window.untouched") is True
-        page.focus("figure[data-chart=traffic] svg")
+        page.focus("figure[data-series=traffic] svg[tabindex]")
         page.keyboard.press("End")
-        assert f"decision {writer.ticks - 1}" in page.inner_text("figure[data-chart=traffic] output")
+        assert f"decision {writer.ticks - 1}" in page.inner_text("figure[data-series=traffic] output")
         rows = page.evaluate("import('/static/charts.js').then(charts => charts.rowsOf('traffic'))")
         assert rows == list(range(writer.ticks))
     finally:
@@ -115,8 +115,7 @@ def test_what_somebody_reads_on_a_chart_and_has_ticked_outlives_what_is_new(tmp_
     served = serve(tmp_path)
     try:
         page.goto(f"{served.url}/rollouts/{writer.rollout_id}")
-        page.wait_for_selector("#latency svg")
-        page.focus("#latency svg")
+        page.focus("#latency svg[tabindex]")
         page.keyboard.press("Home")
         told = page.inner_text("#latency output")
         assert "p95 9" in told.replace("0.9 s", "900 ms")
@@ -135,7 +134,7 @@ def test_what_somebody_reads_on_a_chart_and_has_ticked_outlives_what_is_new(tmp_
         assert page.is_checked("#c-tags-3-abc3")
         page.check("#c-tags-2-abc2")
         page.click("text=Compare two")
-        page.wait_for_selector("figure[data-chart=weights] svg")
+        page.wait_for_selector("figure[data-series=weights] svg[tabindex]")
         assert "tags-3-abc3" in page.inner_text("h1")
     finally:
         served.end()
@@ -222,10 +221,45 @@ def test_without_scripts_the_page_still_reads(browser: "Browser", kept: Served) 
     assert re.search(r"price-tags@3 challenger\s+(8[89]|9[01])\d ms", words)
     assert "1h / 5m" in words
     assert "drawn by both versions with the same seed" in words
+    drawn = page.locator("figure.chart svg.first")
+    assert drawn.count() == page.locator("figure.chart").count() > 6
+    assert "newest: asked 0 %" in page.inner_text("figure[data-series=traffic] output")
+    assert page.locator("figure[data-series=traffic] path.line").first.bounding_box()["width"] > 500  # type: ignore[index]
     page.goto(kept.url + "/")
     assert "v1-0" in page.inner_text("main")
     assert "waits for a person" in page.inner_text("main")
     page.close()
+
+
+def test_a_time_is_chosen_by_key_and_by_dragging_and_can_be_passed_on(kept: Served, page: "Page") -> None:
+    address = f"{kept.url}/rollouts/tags-2-abc2"
+    page.goto(address)
+    page.wait_for_selector("figure[data-series=traffic] svg[tabindex]")
+    every = page.evaluate("import('/static/charts.js').then(charts => charts.rowsOf('traffic'))")
+    page.keyboard.press("t")
+    page.keyboard.type("10s")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}?t=10s")
+    page.wait_for_selector("figure[data-series=traffic] svg[tabindex]")
+    last = page.evaluate("import('/static/charts.js').then(charts => charts.rowsOf('traffic'))")
+    assert every[-len(last) :] == last
+    assert 8 <= len(last) <= 11
+    assert violations(page, "") == []
+    page.goto(address)
+    box = page.locator("figure[data-series=traffic] svg[tabindex]").bounding_box()
+    assert box is not None
+    middle, third = box["y"] + box["height"] / 2, box["width"] / 3
+    page.mouse.move(box["x"] + third, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2 * third, middle, steps=4)
+    page.mouse.up()
+    page.wait_for_url("**/rollouts/tags-2-abc2?t=*")
+    page.wait_for_selector("figure[data-series=traffic] svg[tabindex]")
+    part = page.evaluate("import('/static/charts.js').then(charts => charts.rowsOf('traffic'))")
+    assert 0 < len(part) < len(every)
+    assert every[0] < part[0] < part[-1] < every[-1]
+    page.click("text=all time")
+    page.wait_for_url(address)
 
 
 def test_profiled_versions_are_drawn_beside_one_another(kept: Served, page: "Page") -> None:

@@ -87,6 +87,9 @@ def test_nothing_can_be_changed(kept: Served) -> None:
         ("/static/../../app.py", 404, ""),
         ("/decisions.xml", 404, "csv and json"),
         ("/pictures/99999999999999999999", 404, "no picture"),
+        ("/slos?t=soon", 400, "is not a time"),
+        ("/decisions?t=2026-11-21/2026-11-20", 400, "ends before it begins"),
+        ("/quality?t=2026-99-99/", 400, "is not a moment"),
         ("/live?page=http://[", 400, "no address of a page"),
     ],
 )
@@ -111,6 +114,20 @@ def test_decisions_are_exported_as_they_are_filtered(kept: Served) -> None:
     assert documents[-1]["why"] == XSS
     assert rows[-1]["actor"] == "alice"
     assert {row["rollout"] for row in rows} == {"tags-4-abc4"}
+
+
+def test_tables_keep_to_the_time_that_is_asked_for(kept: Served) -> None:
+    rows = kept.get("/decisions.json?every=1").json()
+    begin, end = rows[30]["at"], rows[40]["at"]
+    some = kept.get(f"/decisions.json?every=1&t={begin[:-6]}/{end[:-6]}").json()
+    assert [row["sequence"] for row in some] == list(range(30, 41))
+    assert kept.get("/decisions.json?every=1&t=3s").json() == rows[-4:]
+    listed = kept.get(f"/rollouts?t={begin[:-6]}/{end[:-6]}").text
+    assert rows[30]["rollout"] in listed
+    assert 'data-open="/rollouts/tags-4-abc4"' not in listed
+    assert "In the time shown" in kept.get("/slos?t=1h").text
+    assert "No output was judged" in kept.get("/quality?t=2020-01-01/2020-01-02").text
+    assert 'data-open="/rollouts/tags-2-abc2"' not in kept.get("/rollouts?model=other").text
 
 
 def test_a_moment_of_the_past_shows_what_was_known_then(kept: Served) -> None:

@@ -70,7 +70,7 @@ class AskedDocument(BaseModel):
 
 
 class HeadroomDocument(BaseModel):
-    """What would be done about memory: ``champion`` and ``challenger`` are the workers of each while a rollout lives."""
+    """What would be done about memory; ``champion`` and ``challenger`` are the workers of each while it lives."""
 
     fit: Fit
     sentence: str
@@ -160,7 +160,9 @@ def show_headroom(
 
 def _require(context: ApiContext, who: Principal, model: str) -> None:
     """Refuse who may not operate every service that a model serves; where it serves none, every service there is."""
-    mine = [view.revision.service for view in context.services.list() if view.revision.spec.model == model]
+    mine: list[str | None] = [
+        view.revision.service for view in context.services.list() if view.revision.spec.model == model
+    ]
     for service in mine or [None]:
         who.require(Role.OPERATOR, service)
 

@@ -1,4 +1,4 @@
-"""Silences: objectives whose burn nobody is told of for a while."""
+"""Silences: objectives and monitors that nobody is told of for a while."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ LATEST_S = 2**33
 
 
 class SilenceBody(Body):
-    """An objective, and until when nobody is told how its budget burns."""
+    """An objective or a monitor, and until when nobody is told how it burns or of its alarms."""
 
     objective: Name
     until_s: Annotated[float, Field(ge=0, le=LATEST_S)]
@@ -53,7 +53,7 @@ def list_silences(
 
 @router.post("/services/{service}/silences", status_code=201, dependencies=[Depends(take_key)])
 def silence_objective(service: Service, body: SilenceBody, who: Operator, context: Context) -> SilenceDocument:
-    """Let nobody be told how an objective's budget burns, until a time; what is measured and decided stays the same."""
+    """Let nobody be told how an objective burns, or of a monitor's alarms, until a time; all else stays the same."""
     told = {"until_s": body.until_s, "actor": who.actor, "reason": body.reason}
     return _tell(context.silencing.silence(service, body.objective, **told))
 

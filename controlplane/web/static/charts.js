@@ -5,6 +5,7 @@ const LEFT = 62;
 const RIGHT = 104;
 const TOP = 12;
 const BOTTOM = 26;
+const LETTER = 6.5;
 const LEAST_EVIDENCE = 0.01;
 
 const store = new Map();
@@ -119,8 +120,11 @@ function extent(columns, kind) {
 function spread(labels, height) {
   labels.sort((one, other) => one.y - other.y);
   for (let i = 1; i < labels.length; i += 1) labels[i].y = Math.max(labels[i].y, labels[i - 1].y + 14);
-  const over = labels.length ? labels.at(-1).y - (height - BOTTOM + 6) : 0;
-  if (over > 0) labels.forEach((label) => { label.y -= over; });
+  let lowest = height - BOTTOM + 6;
+  for (const label of labels.toReversed()) {
+    label.y = Math.min(label.y, lowest);
+    lowest = label.y - 14;
+  }
 }
 
 export function draw(figure) {
@@ -175,10 +179,12 @@ function axes(svg, { columns, kind, width, height, toX, toY, low, high }) {
     svg.append(element('text', { x: LEFT - 8, y: (y + 4).toFixed(1), 'text-anchor': 'end' }, kind.format(tick)));
   }
   const [first, last] = [columns.t[0], columns.t.at(-1)];
-  const end = kind.origin_s === undefined || last === first ? '' : ` (${duration(last - first)})`;
-  const tell = (t, anchor, more = '') => svg.append(element('text', { x: toX(t).toFixed(1), y: height - 8, 'text-anchor': anchor }, clock(kind, t, last - first) + more));
-  tell(first, 'start');
-  if (last > first) tell(last, 'end', end);
+  const [from, to] = [first, last].map((t) => clock(kind, t, last - first));
+  const whole = kind.origin_s === undefined ? to : `${to} (${duration(last - first)})`;
+  const tell = (t, anchor, text) => svg.append(element('text', { x: toX(t).toFixed(1), y: height - 8, 'text-anchor': anchor }, text));
+  const hasRoom = (from.length + whole.length + 2) * LETTER < width - LEFT - RIGHT;
+  if (hasRoom || last === first) tell(first, 'start', from);
+  if (last > first) tell(last, 'end', whole);
 }
 
 function powers(low, high) {
@@ -257,6 +263,7 @@ function place(figure, svg, { columns, kind, xs, height }) {
     const last = xs.length - 1;
     const moves = { ArrowLeft: (row ?? last + 1) - 1, ArrowRight: (row ?? -1) + 1, Home: 0, End: last };
     if (event.key === 'Escape') take(null);
+    if (event.key === 'Enter' && row !== null && kind.of_decisions) location.assign(`/decisions/${columns.s[row]}`);
     if (!(event.key in moves)) return;
     event.preventDefault();
     take(Math.min(Math.max(moves[event.key], 0), last));

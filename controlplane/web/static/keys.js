@@ -31,6 +31,13 @@ export function listen() {
     else if (key === ']') document.querySelector('a[rel=next]')?.click();
     else if (key === 'Enter' && event.target.dataset?.open) location.assign(event.target.dataset.open);
   });
+  // Copying a row copies the id that it is about, unless something else is selected.
+  document.addEventListener('copy', (event) => {
+    const row = document.activeElement.closest('[data-open]');
+    if (!row || !getSelection().isCollapsed || typing(event.target)) return;
+    event.clipboardData.setData('text/plain', decodeURIComponent(row.dataset.open.split('/').at(-1)));
+    event.preventDefault();
+  });
   document.addEventListener('dblclick', (event) => {
     const row = event.target.closest('[data-open]');
     if (row && !event.target.closest('a, button')) location.assign(row.dataset.open);

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from contracts.errors import RoostError
 from contracts.units import format_fraction
-from controlplane.web.sources.telemetry import Recorded
+from controlplane.web.sources.telemetry import Recorded, Told
 from controlplane.web.views.replicas import TROUBLED, ReplicaView
 from controlplane.web.views.rollout import RolloutView
 from controlplane.web.views.slos import SloList, SloView
@@ -39,7 +39,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Signs:
-    """Everything that may need a person; of objectives that are ``silenced`` nobody is told how they burn."""
+    """Everything that may need a person; of what is ``silenced`` nobody is told."""
 
     active: Sequence[RolloutView]
     objectives: SloList | None
@@ -58,9 +58,14 @@ def view_attention(signs: Signs, now_s: float) -> tuple[Attention, ...]:
     found += [
         Attention(EVENTS[told.code][0], told.subject, told.message, EVENTS[told.code][1], told.at_s)
         for told in (signs.recorded.events if signs.recorded is not None else ())
-        if told.code in EVENTS and now_s - told.at_s < TOLD_WITHIN_S
+        if told.code in EVENTS and now_s - told.at_s < TOLD_WITHIN_S and not _is_hushed(told, signs.silenced)
     ]
     return tuple(sorted(found, key=lambda one: (RANKS.index(one.kind), -(one.at_s or 0.0))))
+
+
+def _is_hushed(told: Told, silenced: frozenset[tuple[str, str]]) -> bool:
+    """Tell whether somebody has acknowledged what a monitor says."""
+    return told.code == "monitor.alarm" and any(told.message.startswith(f"monitor {name}:") for _, name in silenced)
 
 
 def _rollouts(active: Sequence[RolloutView]) -> list[Attention]:

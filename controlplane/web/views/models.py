@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from contracts.errors import NotFound
 from contracts.ids import CHAMPION, VersionId
@@ -190,4 +191,7 @@ def _summarise(name: str, reigns: list[Reign], versions: int) -> str:
     now = _now(reigns)
     if now is None:
         return f"{versions} versions of {name} are registered; none is champion."
-    return f"{now.version} is champion of {name}: {now.reason or 'no reason was given'}."
+    since = datetime.fromtimestamp(now.since_s, UTC)
+    by = f"rollout {now.rollout_id}" if now.rollout_id else now.actor
+    why = now.reason or "no reason was given"
+    return f"{now.version} is champion of {name} since {since:%Y-%m-%d %H:%M} UTC, by {by}: {why}."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from contracts.specs.monitor import MonitorSpec
 from contracts.specs.service import ServiceSpec
+from contracts.specs.slo import ScoreSlo
 from controlplane.web.sources.serving import BINS, Spread
 from controlplane.web.sources.telemetry import Example, Recorded, Scored, Told
 from controlplane.web.views.period import EVER, Span
@@ -12,7 +13,6 @@ from controlplane.web.views.period import EVER, Span
 MOST_COLUMNS = 48
 STRETCHES_S = (60, 300, 900, 3600, 4 * 3600, 86400)
 WEEK_S = 7 * 86400
-LEVELS = 5
 MOST_OVERLAID = 3
 
 
@@ -55,7 +55,7 @@ class MonitorView:
 
 @dataclass(frozen=True)
 class Overlay:
-    """The spread of one score in two or three versions: how many, and an SVG path of the shares in 20 parts of [0, 1]."""
+    """The spread of one score in a few versions: how many, and an SVG path of the shares in 20 parts of [0, 1]."""
 
     service: str
     metric: str
@@ -64,13 +64,17 @@ class Overlay:
 
 @dataclass(frozen=True)
 class QualityView:
-    """Monitors (those that moved first), strips of one cell per ``stretch_s``, spreads, and the worst outputs."""
+    """Monitors (those that moved first), strips of one cell per ``stretch_s``, spreads, and the worst outputs.
+
+    ``ungated`` names services with scorers that judge for them without being an objective.
+    """
 
     sentence: str
     stretch_s: int
     monitors: tuple[MonitorView, ...]
     strips: tuple[Strip, ...]
     overlays: tuple[Overlay, ...]
+    ungated: tuple[tuple[str, str], ...]
     examples: tuple[Example, ...]
     as_of_s: float
 
@@ -105,6 +109,7 @@ def view_quality(
         monitors,
         tuple(strips),
         _overlays(spreads or (), pair),
+        _ungated(strips, specs),
         tuple(example for example in recorded.examples if span.holds(example.at_s)),
         recorded.newest_s,
     )
@@ -123,6 +128,17 @@ def _monitors(recorded: Recorded, specs: Mapping[str, ServiceSpec]) -> tuple[Mon
         for name, monitor in spec.monitors.items()
     ]
     return tuple(sorted(found, key=lambda one: -max((told.at_s for told in one.alarms), default=0.0)))
+
+
+def _ungated(strips: Iterable[Strip], specs: Mapping[str, ServiceSpec]) -> tuple[tuple[str, str], ...]:
+    gated = {
+        (service, slo.scorer)
+        for service, spec in specs.items()
+        for slo in spec.objectives().values()
+        if isinstance(slo, ScoreSlo)
+    }
+    judged = dict.fromkeys((strip.service, strip.metric) for strip in strips if strip.service in specs)
+    return tuple(key for key in judged if key not in gated)
 
 
 def _strip(

@@ -233,7 +233,7 @@ def _summarise(rows: list[SloView]) -> str:
     if missed:
         names = ", ".join(f"{row.service} {row.name}" for row in missed)
         return f"{len(missed)} of {len(rows)} objectives {'is' if len(missed) == 1 else 'are'} missed: {names}."
-    told = f"All {len(rows)} objectives are in budget"
+    told = f"All {len(rows)} objectives are in budget" if len(rows) > 1 else "The one objective is in budget"
     if firing:
         return f"{told}; {len(firing)} burn{'s' if len(firing) == 1 else ''} too fast."
     if below:

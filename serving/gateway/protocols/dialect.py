@@ -69,10 +69,14 @@ def retry_line(problem: Problem) -> bytes:
 
 def answer_lines(intake: Intake, answers: list[Answer]) -> bytes:
     """Return the headers that say which version answered, and why that one if another was asked first."""
-    versions = answers[0].attempt.version
+    first = answers[0]
+    versions = first.attempt.version
+    told = f"x-roost-request-id: {intake.request_id}\r\nx-roost-lane: {intake.lane}\r\nx-roost-version: "
+    if len(answers) == 1 and first.is_plain() and intake.forced is None:
+        return f"{told}{versions}\r\n".encode()
     if len(answers) > 1:
         versions = ", ".join(dict.fromkeys(answer.attempt.version for answer in answers))
-    told = f"x-roost-version: {versions}\r\nx-roost-request-id: {intake.request_id}\r\nx-roost-lane: {intake.lane}\r\n"
+    told += f"{versions}\r\n"
     failed, rejected, cached = None, "", True
     for answer in answers:
         failed = failed or answer.fell_back_from

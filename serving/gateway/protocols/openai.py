@@ -11,7 +11,7 @@ from contracts.errors import InvalidInput
 from contracts.specs.service import Limits
 from serving.gateway.dispatch import Answer
 from serving.gateway.intake import Headers, Intake, find_service, read_forced_version, read_lane, read_sticky_key
-from serving.gateway.pictures import FORMATS, PNG, PictureFormat, finish_picture
+from serving.gateway.pictures import FORMATS, INLINE_BYTES, PNG, PictureFormat, finish_picture, label_png
 from serving.gateway.policy import normalise
 from serving.gateway.protocols.dialect import Problem
 from serving.gateway.provenance import Facts
@@ -59,10 +59,9 @@ def read_image_request(
     if not plain:
         _check_fields(document)
     service = find_service(document.get("model"), services)
-    limits = service.limits
-    prompt = _prompt(document.get("prompt"), limits.max_prompt_chars)
-    wanted = PLAIN if plain else _wanted(document, limits)
-    width, height = _size(document.get("size"), limits.max_pixels)
+    prompt = _prompt(document.get("prompt"), service.max_prompt_chars)
+    wanted = PLAIN if plain else _wanted(document, service.routes.limits)
+    width, height = _size(document.get("size"), service.max_pixels)
     user = _user(document, headers)
     lane = read_lane(service, headers, prompt)
     chance = tokens.token(12)
@@ -118,6 +117,14 @@ def facts_of(intake: Intake, answer: Answer, index: int, now_s: int) -> Facts:
         "version": answer.attempt.version,
         "width": drawn.width,
     }
+
+
+def write_plain_picture(intake: Intake, answer: Answer, now_s: int) -> bytes | None:
+    """Return the body of a good answer with one PNG, None when it is too large to be labelled at once."""
+    if len(answer.attempt.body) > INLINE_BYTES:
+        return None
+    picture = label_png(answer.attempt.body, facts_of(intake, answer, 0, now_s))
+    return b'{"created":%d,"output_format":"png","data":[{"b64_json":"%s"}]}' % (now_s, picture)
 
 
 async def write_pictures(intake: Intake, answers: list[Answer], wanted: PictureFormat, now_s: int) -> bytes:

@@ -19,6 +19,9 @@ from contracts.wire.artefact import Component, Engine
 OUTPUT_PREFIX: Final = "out_"
 """Graphs name their outputs after the fields of the component's answer, with this before them."""
 
+ELEMENTS: Final = {"f32": torch.float32, "i64": torch.int64, "i32": torch.int32}
+"""OpenVINO's element types that graphs of ours take."""
+
 Arrays = dict[str, Any]
 GraphCall = Callable[[Arrays], list[Any]]
 
@@ -135,27 +138,48 @@ def _load_onnxruntime(file: Path, component: Component) -> Graph:
     )
 
 
-def _load_openvino(file: Path, component: Component) -> Graph:
-    import openvino
+class _OpenVino:
+    """A graph in OpenVINO: compiled for the shapes of the first call, and once more for all others when they come.
 
-    model = openvino.compile_model(
-        file,
-        "CPU",
-        {
+    Fixed shapes are a quarter faster. A worker's first call is its warm-up, at the service's own size; compiled code
+    holds its own copy of the weights, so there are two at most.
+    """
+
+    def __init__(self, file: Path, component: Component) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[component.precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
-        },
-    )
-    types = {"f32": torch.float32, "i64": torch.int64, "i32": torch.int32}
-    request = model.create_infer_request()
+        }
+        self._file = file
+        model = self._core.read_model(file)
+        self.inputs = {port.any_name: ELEMENTS[port.element_type.get_type_name()] for port in model.inputs}
+        self.outputs = tuple(port.any_name for port in model.outputs)
+        self._first: dict[str, tuple[int, ...]] = {}
+        self._fixed: Any = None
+        self._free: Any = None
 
-    def call(arrays: Arrays) -> list[Any]:
+    def call(self, arrays: Arrays) -> list[Any]:
+        """Answer a call."""
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if self._fixed is None:
+            self._first, self._fixed = shapes, self._compile(shapes)
+        if shapes != self._first and self._free is None:
+            self._free = self._compile({})
+        request = self._fixed if shapes == self._first else self._free
         answers = request.infer(arrays)
-        return [answers[port].copy() for port in model.outputs]
+        return [answers[port].copy() for port in request.model_outputs]
 
-    return Graph(
-        {port.any_name: types[port.element_type.get_type_name()] for port in model.inputs},
-        tuple(port.any_name for port in model.outputs),
-        call,
-    )
+    def _compile(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        model = self._core.read_model(self._file)
+        if shapes:
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
+
+
+def _load_openvino(file: Path, component: Component) -> Graph:
+    graph = _OpenVino(file, component)
+    return Graph(graph.inputs, graph.outputs, graph.call)
