@@ -96,9 +96,10 @@ bench-store: $(INSTALLED) ## the stores on SQLite and PostgreSQL (a few minutes)
 bench-controller: $(INSTALLED) ## a thousand living rollouts, one tick a second: the share of a core
 	$(BIN)/python -m benchmarks.controller
 
-simulate: $(INSTALLED) ## 200 simulated weeks with kills, stops and outages, and 20 on PostgreSQL (half an hour)
-	$(BIN)/python -m tests.simulation.week --seeds 200
-	$(BIN)/python -m tests.simulation.week --seeds 20 --first 5000 --postgresql
+simulate: $(INSTALLED) ## 200 simulated weeks with kills, stops and outages, and 20 on PostgreSQL; goes on where it was ended
+	@mkdir -p build
+	$(BIN)/python -m tests.simulation --seeds 200 --resume --log build/weeks-sqlite.jsonl
+	$(BIN)/python -m tests.simulation --seeds 20 --first 5000 --postgresql --resume --log build/weeks-postgresql.jsonl
 
 docs: $(INSTALLED) ## write the reference tables, build the documentation into site/; warnings are errors
 	$(BIN)/python docs/generate/tables.py

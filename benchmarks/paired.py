@@ -11,8 +11,8 @@ many images it takes until it knows, at the same error rates:
   matters (twice the tolerance), since the true one isn't known beforehand: how versions are usually compared;
 - *fixed, oracle*: the same test, planned for the true difference and spread, as nobody can.
 
-*limit* is what no test can beat: the images of paired over those of unpaired differences at the information limit
-ln(1/α) / sup_λ E ln(1 + λ(m - x)) of bounded scores (Honda & Takemura 2010). Pairing saves what the prompts have in
+*limit* is paired over unpaired for the best tests there can be: both at the information limit of bounded scores,
+ln(1/α) / sup_λ E ln(1 + λ(m - x)) (Honda & Takemura 2010). Pairing saves what the prompts have in
 common, 1 - ρ of the variance when both versions vary alike: a version that is right nearly always hardly varies, so a
 broken one beside it is told no sooner by pairs. Where both draw nearly the same pictures and the tolerance is fine,
 pairs differ in nothing, strangers in everything.
@@ -121,8 +121,8 @@ def fixed_images(gap: float, variance: float) -> float:
 class Row:
     """Images that each way needs to know of one version on one measure; medians over random orders.
 
-    ``paired_known`` is the share of orders in which the paired comparison knew at all; ``limit`` the least ratio of
-    paired to unpaired images that any test can have.
+    ``paired_known`` is the share of orders in which the paired comparison knew at all; ``limit`` the ratio of paired to
+    unpaired images at the information limit.
     """
 
     version: str
@@ -210,7 +210,7 @@ def tell(rows: list[Row]) -> None:
     for what, reached in (
         ("the planned two-sample test", [row for row in rows if row.over_planned <= WANTED]),
         ("the same sequential test without pairing", [row for row in rows if row.over_unpaired <= WANTED]),
-        ("unpaired ones of any test, at the information limit", [row for row in rows if row.limit <= WANTED]),
+        ("the unpaired ones at the information limit", [row for row in rows if row.limit <= WANTED]),
     ):
         most = len(reached) > len(rows) / 2
         named = [row for row in rows if (row in reached) is not most]

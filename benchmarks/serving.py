@@ -5,6 +5,7 @@ them alike; ratios are of CPU time, which other processes change least, and of w
 """
 
 import argparse
+import io
 import json
 import math
 import os
@@ -35,7 +36,8 @@ BATCH = 8
 CLIENTS = 16
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 TARGET = 0.95
-
+LARGEST_DIFFERENCE = 1.0
+"""Mean difference of two pictures' channels, of 255, up to which they are the same: order of summation, no more."""
 
 Way = Callable[["Seen", list[GenerateRequest]], None]
 
@@ -97,6 +99,8 @@ def measure(
     )
     bare = load_bare(directory)
     with worker(spec, folder) as one, worker(batching, folder) as many:
+        for child in (one, many):
+            expect_same_picture(bare, defaults, child)
         ways: list[tuple[Seen, Way]] = [
             (Seen("bare pipeline in a loop"), partial(draw_bare, bare, defaults)),
             (Seen("worker, one client, one at a time"), partial(draw_by, one, 1)),
@@ -114,10 +118,11 @@ def measure(
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return throughputs over the bare pipeline's, by CPU time, and what batching does to p95."""
+    """Return throughputs over the bare pipeline's, by CPU time if nothing else is said; what batching does to p95."""
     bare, one, queued, batched = rows
     return {
         "one_at_a_time_over_bare": round(one["pictures_per_cpu_s"] / bare["pictures_per_cpu_s"], 3),
+        "one_at_a_time_over_bare_by_wall": round(one["pictures_per_s"] / bare["pictures_per_s"], 3),
         "batches_over_bare": round(batched["pictures_per_cpu_s"] / bare["pictures_per_cpu_s"], 3),
         "batches_over_one_at_a_time": round(batched["pictures_per_cpu_s"] / queued["pictures_per_cpu_s"], 3),
         "p95_batches_over_one_at_a_time": round(batched["p95_s"] / queued["p95_s"], 3),
@@ -142,25 +147,51 @@ def load_bare(directory: Path) -> Any:
     return pipeline
 
 
-def draw_bare(pipeline: Any, defaults: GenerationDefaults, seen: Seen, wanted: list[GenerateRequest]) -> None:
-    """Draw in this process, one after another, without even encoding the pictures."""
+def expect_same_picture(pipeline: Any, defaults: GenerationDefaults, child: Child) -> None:
+    """End unless a worker draws what the bare pipeline draws: only the same work may be compared."""
+    import numpy as np
+    from PIL import Image
+
+    [request] = requests(0, 1)
+    answer = httpx.post(
+        worker_url(child), content=request.model_dump_json(exclude_none=True), timeout=120, trust_env=False
+    )
+    drawn = np.asarray(Image.open(io.BytesIO(answer.raise_for_status().content)).convert("RGB"), dtype=float)
+    expected = np.asarray(draw_one(pipeline, defaults, request).convert("RGB"), dtype=float)
+    if drawn.shape != expected.shape or np.abs(drawn - expected).mean() > LARGEST_DIFFERENCE:
+        sys.exit("the worker draws another picture than the bare pipeline")
+
+
+def draw_one(pipeline: Any, defaults: GenerationDefaults, request: GenerateRequest) -> Any:
+    """Return one picture of the bare pipeline, not even encoded."""
     import torch
 
     settings = defaults.model_dump(exclude={"torch_dtype"})
+    with torch.inference_mode():
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        return pipeline(request.prompt, generator=generator, **settings).images[0]
+
+
+def draw_bare(pipeline: Any, defaults: GenerationDefaults, seen: Seen, wanted: list[GenerateRequest]) -> None:
+    """Draw in this process, one after another, without even encoding the pictures."""
     begun_s, cpu_s = time.perf_counter(), _own_cpu_s()
     for request in wanted:
         one_s = time.perf_counter()
-        with torch.inference_mode():
-            pipeline(request.prompt, generator=torch.Generator("cpu").manual_seed(request.seed), **settings)
+        draw_one(pipeline, defaults, request)
         seen.latencies_s.append(time.perf_counter() - one_s)
     seen.wall_s.append(time.perf_counter() - begun_s)
     seen.cpu_s.append(_own_cpu_s() - cpu_s)
 
 
+def worker_url(child: Child) -> str:
+    """Return where a worker is asked for a picture."""
+    return f"http://127.0.0.1:{child.port}/generate"
+
+
 def draw_by(child: Child, clients: int, seen: Seen, wanted: list[GenerateRequest]) -> None:
     """Have a worker draw for so many clients; CPU time is the worker's alone."""
     limits = httpx.Limits(max_connections=clients)
-    url = f"http://127.0.0.1:{child.port}/generate"
+    url = worker_url(child)
     with httpx.Client(timeout=120, limits=limits, trust_env=False) as client, ThreadPoolExecutor(clients) as pool:
 
         def ask(request: GenerateRequest) -> float:

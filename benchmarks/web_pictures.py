@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.web import served
 from controlplane.settings import Settings
 from controlplane.web.sources.home import Home
+from rollout.phases import Phase
 
 LARGEST_BYTES = 300_000
 
@@ -18,13 +19,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--rollout", help="The rollout to be shown; otherwise the newest that was rolled back.")
     wanted = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    newest = newest_rollout(wanted.home)
+    chosen = wanted.rollout or newest_rollback(wanted.home)
     shots = {
-        "ui-rollout": (f"/rollouts/{newest}", "light", 1200),
-        "ui-rollout-dark": (f"/rollouts/{newest}", "dark", 760),
+        "ui-rollout": (f"/rollouts/{chosen}", "light", 1200),
+        "ui-rollout-dark": (f"/rollouts/{chosen}", "dark", 760),
         "ui-fleet": ("/", "light", 620),
         "ui-quality": ("/quality", "light", 820),
         "ui-decisions": ("/decisions", "light", 700),
@@ -46,14 +48,15 @@ def main() -> int:
     return 1 if too_large else 0
 
 
-def newest_rollout(folder: Path) -> str:
-    """Return the rollout of a home that began last."""
+def newest_rollback(folder: Path) -> str:
+    """Return the rollout of a home that was rolled back last; without any, the one that began last."""
     feed = Home(Settings(folder)).feed
 
     async def read() -> str:
         while await feed.catch_up():
             pass
-        return next(feed.chronicle.newest()).rollout_id
+        stories = list(feed.chronicle.newest())
+        return next((one for one in stories if one.last.phase is Phase.ROLLED_BACK), stories[0]).rollout_id
 
     return asyncio.run(read())
 

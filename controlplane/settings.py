@@ -7,6 +7,9 @@ from pathlib import Path
 from contracts.errors import InvalidInput
 from contracts.units import parse_bytes
 
+REGISTRY = "ROOST_REGISTRY"
+"""Names the folder of MLflow's store, versions' files and manifests, where it is not the home."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -37,17 +40,22 @@ class Settings:
     @property
     def mlflow_uri(self) -> str:
         """Address of the embedded MLflow store."""
-        return f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+        return f"sqlite:///{(self._registry / 'mlflow.db').resolve()}"
 
     @property
     def artifacts(self) -> Path:
         """Where MLflow keeps versions' files."""
-        return self.home / "artifacts"
+        return self._registry / "artifacts"
 
     @property
     def manifests(self) -> Path:
         """Where we keep what those files were when they were registered."""
-        return self.home / "manifests"
+        return self._registry / "manifests"
+
+    @property
+    def _registry(self) -> Path:
+        """Where versions are: ``ROOST_REGISTRY``, a folder that several control planes share, or the home."""
+        return Path(os.environ.get(REGISTRY) or self.home)
 
     @property
     def ledger(self) -> Path:

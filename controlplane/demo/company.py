@@ -13,7 +13,7 @@ from contracts.ids import CHAMPION, VersionId, VersionRef
 from controlplane.demo.ahead import Ahead
 from controlplane.demo.outage import StandStill
 from controlplane.demo.play import Player, Trial
-from controlplane.demo.scenario import FASTER, Case, Scenario
+from controlplane.demo.scenario import Case, Fate, Scenario
 from controlplane.demo.show import Result, Scene, Stage
 from controlplane.demo.traffic import USERS, LiveTraffic, draw_prompts
 from controlplane.demo.trial import DeskTrial
@@ -36,7 +36,7 @@ TIMED_PROMPTS = 8
 BUSY_SHARE = 0.5
 HIGHEST_RATE = 6.0
 LATER = 2.0
-"""How many times as many requests come once the faster version serves."""
+"""How many times as many requests come once a faster version serves."""
 SEED = 7
 ACTOR = "demo"
 
@@ -100,7 +100,7 @@ class Company:
         if result.seen.by and result.served.wrong:
             result = replace(result, example=_find_wrong(self._system.settings, result.version))
         self._stage.say(f"{'✔' if result.as_expected else '✖'} {case.version}: {result.seen}")
-        if case.version == FASTER and result.as_expected:
+        if result.seen.fate is Fate.PROMOTED and result.as_expected and self._traffic.rate == self._rate:
             self._traffic.ask(self._rate * LATER)
             self._stage.say(f"✔ users send {self._traffic.rate:.1f} requests a second from now on")
         return result

@@ -29,8 +29,9 @@ class SilenceDesk:
         if objective not in names:
             raise NotFound(f"{service} has no objective or monitor {objective}", hint=f"it has: {', '.join(names)}")
         with self._stores.database.write() as connection:
-            told = {"until_s": until_s, "actor": actor, "reason": reason}
-            return self._stores.silences.silence(connection, service, objective, **told)
+            return self._stores.silences.silence(
+                connection, service, objective, until_s=until_s, actor=actor, reason=reason
+            )
 
     def lift(self, silence: str, *, actor: str, reason: str) -> Silence:
         """Let people be told again.

@@ -1,7 +1,7 @@
 """The serving guard: one look per tick at what owns a service's production, and at what people have stopped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,7 @@ from rollout.phases import LEGAL, ManualAction, ManualKind
 from rollout.serving_watch import Alarm, Glance, ServingWatch, begin_watch, watch
 
 SAVE_EVERY_S = 10.0
+CALM_S = 5.0
 HARM = "watch.harm-proven"
 
 
@@ -51,14 +52,16 @@ NOBODY = Heir()
 class ServingGuard:
     """Watches champions, brings the version before back where harm is proven in time, and enforces kills and freezes.
 
-    Watches are written every ten seconds and whenever they found something: a leader that falls loses at most so much
-    of their evidence, and never a proof.
+    What may be bad is watched at once; what is good waits up to five seconds for more. Watches are written every ten
+    seconds and whenever they found something: a leader that falls loses at most so much of their evidence, and never a
+    proof.
     """
 
     def __init__(self, stores: Stores, clock: Clock, freezing: Freezing) -> None:
         self._stores, self._clock, self._freezing = stores, clock, freezing
         self._watches: dict[Key, ServingWatch] = {}
         self._saved_s: dict[Key, float] = {}
+        self._calm: dict[Key, Sight] = {}
         self._due: set[Key] = set()
         self._harmed: dict[Key, Alarm] = {}
         self._killing: dict[Key, str] = {}
@@ -68,6 +71,7 @@ class ServingGuard:
         """Read the watches again: another led meanwhile, or a tick was not written."""
         self._watches = self._stores.watches.read()
         self._saved_s = {key: known.at_s for key, known in self._watches.items()}
+        self._calm.clear()
         self._due.clear()
         self._harmed.clear()
         self._killing.clear()
@@ -118,6 +122,13 @@ class ServingGuard:
         known = self._watches.get(key)
         if known is None or known.since_s < since_s:
             known = begin_watch(since_s)
+        before = self._calm.pop(key, None)
+        if before is not None and before.at_s >= since_s:
+            batches, judged = (*before.batches, *sight.batches), (*before.judged, *sight.judged)
+            sight = replace(sight, batches=batches, judged=judged)
+        if _is_calm(sight) and sight.at_s - known.at_s < CALM_S:
+            self._calm[key] = sight
+            return ()
         glance = _glance(sight, VersionId.parse(production.champion))
         known, alarms = watch(spec.objectives(), known, glance, false_alarms=spec.watch.false_alarms)
         self._watches[key] = known
@@ -178,6 +189,15 @@ class ServingGuard:
         promoted = next((row for row in rows if row.challenger == version), None)
         if promoted is not None:
             self._stores.rollouts.remember(connection, promoted, promoted.digest, why)
+
+
+def _is_calm(sight: Sight) -> bool:
+    """Tell whether nothing in it can be evidence of harm, or of a burn."""
+    if sight.judged:
+        return False
+    attempts = (row for batch in sight.batches for row in batch.attempts)
+    requests = (row for batch in sight.batches for row in batch.requests)
+    return not any(row.bad or any(row.slow.values()) for row in attempts) and not any(row.bad for row in requests)
 
 
 def _glance(sight: Sight, version: VersionId) -> Glance:

@@ -20,6 +20,7 @@ from controlplane.jobs.job import Job
 from controlplane.jobs.kinds import JobKind
 from controlplane.jobs.schedules import Schedules
 from controlplane.jobs.store import Jobs
+from controlplane.settings import REGISTRY
 from serving.process import KEPT_ENVIRONMENT, QUIET_LIBRARIES
 
 LEASE_S = 30.0
@@ -202,7 +203,7 @@ def _environment(kind: JobKind, home: Path) -> dict[str, str]:
     """Return what a job's process sees: secrets of ours only when its kind is trusted with them."""
     if kind.is_trusted:
         return os.environ | QUIET_LIBRARIES
-    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    kept = {name: os.environ[name] for name in (*KEPT_ENVIRONMENT, REGISTRY) if name in os.environ}
     return kept | QUIET_LIBRARIES | {"HOME": str(home.resolve())}
 
 

@@ -170,9 +170,10 @@ class Decider:
         return self._hands.alias(trial.challenger.model).target == trial.challenger
 
     def _is_needed_elsewhere(self, version: VersionId, service: str) -> bool:
-        """Tell whether another service needs a version, or it stays warm beside this one's champion."""
+        """Tell whether another service needs a version, it stays warm beside this one's champion, or people want it."""
         others = self._needs[version] - (version in self._needed(service))
-        return others > 0 or version in self._kept.get(service, frozenset())
+        wanted = any(wish.version == version and wish.until_s is not None for wish in self._agenda.fleet_wishes)
+        return others > 0 or wanted or version in self._kept.get(service, frozenset())
 
     def _needed(self, service: str) -> set[VersionId]:
         champion = self._agenda.services[service].champion

@@ -69,15 +69,12 @@ class Outlook:
 
     def cold_start_s(self, version: VersionId) -> float | None:
         """Return how long a version takes until it can serve: as last seen here, else as its profile found."""
-        seen = self.fleet().cold_start_s.get(version)
-        if seen is not None:
-            return seen
         try:
             record = self._world.catalogue.get(VersionRef(version.model, number=version.number))
         except RoostError:
             return None
-        plan = record.serving.get("cpu")
-        return plan.cold_start_s if plan is not None else None
+        plan = record.serving.get("cpu", ServingPlan())
+        return self.fleet().cold_start_s.get(record.digest, plan.cold_start_s)
 
     def spare(self, version: VersionId) -> Spare:
         """Return whether one more worker of a version fits beside all that run or are promised."""

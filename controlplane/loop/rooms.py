@@ -154,9 +154,12 @@ class Rooms:
         trial = self._trials.get(name)
         if trial is not None and _holds(trial):
             _add(claims, trial.challenger, _trial_claim(trial, trial.size(trial.challenger)))
-        if champion is not None:
-            size = trial.size(champion) if trial is not None else Size(spec.workers.replicas)
-            _add(claims, champion, Claim(_owned(champion, name), size, spec, passes=False))
+        if trial is not None and trial.champion in trial.placed():
+            passes = trial.champion != champion  # it bakes: the old champion goes in the end
+            who = f"{trial.champion}, warm while {champion} bakes" if passes else _owned(trial.champion, name)
+            _add(claims, trial.champion, Claim(who, trial.size(trial.champion), trial.spec, passes))
+        if trial is None and champion is not None:
+            _add(claims, champion, Claim(_owned(champion, name), Size(spec.workers.replicas), spec, passes=False))
         for version in self._kept.get(name, ()):
             placed = self._seen.placement(version)
             size = Size(placed.replicas if placed is not None else spec.workers.replicas)

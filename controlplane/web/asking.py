@@ -58,6 +58,11 @@ class Ask:
     is_grave: bool = False
     command: str = ""
 
+    @property
+    def verb(self) -> str:
+        """What the button says."""
+        return self.name.removesuffix(" of")
+
 
 def show_ask(
     answering: Answering,

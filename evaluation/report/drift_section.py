@@ -23,16 +23,34 @@ ALPHA = 0.01
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """One version's values of one metric, with the verdict on them."""
+
+    service: str
+    version: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class WeekDrift:
     """What the week's drift comes to: streams of values one by one, and prompts as a whole."""
 
-    verdicts: Sequence[Verdict]
+    streams: Sequence[Stream]
     windows: Sequence[PromptWindow]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on all streams."""
+        return [stream.verdict for stream in self.streams]
 
     @property
     def alarms(self) -> list[tuple[str, str, str]]:
         """What drifted: the metric, the class of prompts, and why."""
-        streams = [(v.metric, v.prompt_class, v.sentence) for v in self.verdicts if v.outcome is Outcome.DRIFTED]
+        streams = [
+            (f"{s.verdict.metric} of {s.version}", s.verdict.prompt_class, s.verdict.sentence)
+            for s in self.streams
+            if s.verdict.outcome is Outcome.DRIFTED
+        ]
         whole = [w for w in self.windows if w.outcome is Outcome.DRIFTED]
         return streams + [(f"the prompts of {w.service}", w.prompt_class, "other prompts than usual") for w in whole]
 
@@ -50,25 +68,27 @@ class WeekDrift:
 
 def judge_drift(facts: Facts, embedder: TextEmbedder) -> WeekDrift:
     """Judge the week's outputs and prompts against those of the four weeks before, within one month's budget."""
-    return WeekDrift(drift_verdicts(facts, alpha=ALPHA / 2), prompt_windows(facts, embedder, alpha=ALPHA / 2))
+    return WeekDrift(judge_streams(facts, alpha=ALPHA / 2), prompt_windows(facts, embedder, alpha=ALPHA / 2))
 
 
-def drift_verdicts(facts: Facts, *, alpha: float) -> list[Verdict]:
+def judge_streams(facts: Facts, *, alpha: float) -> list[Stream]:
     """Judge the week's values against those of the four weeks before; all streams share a month's ``alpha``."""
-    verdicts: list[Verdict] = []
+    streams: list[Stream] = []
     windows = []
     for service, version in sorted({(row.service, row.version) for row in facts.scores}):
         digests = {row.metric: row.digest for row in facts.scores if row.service == service}
         live, usual = (_records(rows, service, version, digests) for rows in (facts.scores, facts.earlier_scores))
         if live and len(usual) >= LEAST_REFERENCE:
-            windows.append((live, usual))
+            windows.append((service, version, live, usual))
         elif live:
             why = f"{len(usual)} outputs were scored in the four weeks before, {LEAST_REFERENCE} are the least"
-            verdicts.append(Verdict(f"scores of {version}", "all", Outcome.NO_DATA, why, len(live), len(usual)))
-    values = sum(len(live) * len(fit_streams(usual).features) for live, usual in windows)
+            verdict = Verdict("all scores", "all", Outcome.NO_DATA, why, len(live), len(usual))
+            streams.append(Stream(service, version, verdict))
+    values = sum(len(live) * len(fit_streams(usual).features) for _, _, live, usual in windows)
     budget = Budget(max(WINDOWS_A_MONTH * values, 1), alpha)
-    verdicts += [verdict for live, usual in windows for verdict in Watch(usual, budget).check(live)]
-    return sorted(verdicts, key=lambda verdict: list(SHOWN_FIRST).index(verdict.outcome))
+    for service, version, live, usual in windows:
+        streams += [Stream(service, version, verdict) for verdict in Watch(usual, budget).check(live)]
+    return sorted(streams, key=lambda stream: SHOWN_FIRST.index(stream.verdict.outcome))
 
 
 def _records(rows: Sequence[ScoreRow], service: str, version: str, digests: Mapping[str, str]) -> list[Record]:
@@ -90,21 +110,10 @@ def drift_section(facts: Facts, evidence: Evidence, drift: WeekDrift, extras: Ex
     cited = evidence.cite(
         "drift",
         "scores and prompts of the week against those of the four weeks before, in the order of time",
-        [("streams", str(len(drift.verdicts))), ("expected false alarms, at most", f"{expected:.4f}")],
+        [("streams", str(len(drift.streams))), ("expected false alarms, at most", f"{expected:.4f}")],
     )
-    rows = [
-        (
-            verdict.metric,
-            verdict.prompt_class,
-            verdict.outcome.value,
-            _verdict_mean(verdict, cited),
-            _usual_mean(verdict, cited),
-            when(verdict.since_s) if verdict.since_s is not None else "–",
-            verdict.sentence,
-        )
-        for verdict in drift.verdicts
-    ]
-    columns = ("metric", "class", "verdict", "this week", "before", "since (UTC)", "why")
+    rows = [_stream_row(stream, cited) for stream in drift.streams]
+    columns = ("metric", "version", "class", "verdict", "this week", "before", "since (UTC)", "why")
     tables = [
         Table("Values one by one", columns, rows, "nothing was scored"),
         _prompts_table(drift.windows, evidence, extras.embedder),
@@ -128,9 +137,18 @@ def drift_section(facts: Facts, evidence: Evidence, drift: WeekDrift, extras: Ex
 
 def _sentence(drift: WeekDrift, expected: float) -> str:
     if not drift.is_known:
-        return "Not enough data for a verdict." if drift.verdicts else "Nothing was scored: no verdict."
+        return "Not enough data for a verdict." if drift.streams else "Nothing was scored: no verdict."
     alarms, seen = len(drift.alarms), sum(verdict.n for verdict in drift.verdicts)
     return f"{alarms} alarm{'s' * (alarms != 1)}; at most {expected:.3f} false ones expected in {seen} values."
+
+
+def _stream_row(stream: Stream, cited: str) -> Sequence[Cell]:
+    verdict = stream.verdict
+    since = when(verdict.since_s) if verdict.since_s is not None else "–"
+    means = _verdict_mean(verdict, cited), _usual_mean(verdict, cited)
+    return (
+        verdict.metric, stream.version, verdict.prompt_class, verdict.outcome.value, *means, since, verdict.sentence
+    )  # fmt: skip
 
 
 def _prompts_table(windows: Sequence[PromptWindow], evidence: Evidence, embedder: TextEmbedder) -> Table:

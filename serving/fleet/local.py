@@ -62,7 +62,6 @@ class LocalFleet:
         self._drained: frozenset[str] = frozenset()
         self._state = FleetState()
         self._start_s = _read_starts(self._starts)
-        self._digests: dict[VersionId, str] = {}
         self._keepers: list[Keeper] = []
         self._leaving: dict[Keeper, asyncio.Task[None]] = {}
         self._uses: dict[VersionId, Use] = {}
@@ -75,7 +74,6 @@ class LocalFleet:
         for placed in placements:
             if placed not in self._placements:
                 self._uses.pop(placed.spec.version, None)
-        self._digests = {**self._digests, **{placed.spec.version: placed.spec.digest for placed in placements}}
         self._placements = placements
         self._applied = True
 
@@ -182,7 +180,7 @@ class LocalFleet:
         self._state = FleetState(
             self._placements,
             tuple(keeper.replica for keeper in keepers),
-            {version: self._start_s[digest] for version, digest in self._digests.items() if digest in self._start_s},
+            dict(self._start_s),
             frozenset(placed.spec.version for placed in self._placements if self._is_asleep(placed)),
         )
 

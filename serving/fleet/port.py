@@ -69,11 +69,11 @@ class Replica:
 
 @dataclass(frozen=True)
 class FleetState:
-    """What should run and what does. ``cold_start_s`` is how long each version takes from cold, where it is known."""
+    """What should run and what does. ``cold_start_s`` is how long the last start of each content took, by digest."""
 
     placements: tuple[Placement, ...] = ()
     replicas: tuple[Replica, ...] = ()
-    cold_start_s: dict[VersionId, float] = field(default_factory=dict)
+    cold_start_s: dict[str, float] = field(default_factory=dict)
     asleep: frozenset[VersionId] = frozenset()
     """Versions that are placed but not running: cold ones, and those nobody asked for so long."""
 

@@ -9,6 +9,7 @@ from serving.gateway.dispatch import Answer
 from serving.gateway.intake import Intake
 
 MOST_BYTES = 16 << 20
+CLIENT_GONE = 499
 
 
 class AccessLog:
@@ -40,6 +41,11 @@ class AccessLog:
         if self._prompts and intake.prompt is not None:
             line["prompt"] = redact(intake.prompt).text
         self._keep(line)
+
+    def note_gone(self, intake: Intake, at_s: float) -> None:
+        """Note a request whose client went away, under the status that servers have made a custom."""
+        told = {"request_id": intake.request_id, "service": intake.service.name, "lane": intake.lane}
+        self._keep({"at": round(at_s, 3), **told, "status": CLIENT_GONE})
 
     def note_refusal(self, path: str, status: int, code: str, at_s: float) -> None:
         """Note a request that was refused before any attempt."""

@@ -35,7 +35,7 @@ class Gateway:
         counter = Counter(spec.name, "b-" + rng.token(6), clock)
         self._recorder = Recorder(spec, counter, clock)
         recall = Recall(_secret(state / "hash-key", rng), clock)
-        self._dispatcher = Dispatcher(counter, self._recorder.samples, recall, clock)
+        self._dispatcher = Dispatcher(counter, self._recorder.samples, recall, clock, on_gone=self._recorder.note_gone)
         self._door = FrontDoor(self._dispatcher, self._recorder, counter=counter, recall=recall, clock=clock, rng=rng)
         self._control = ControlRoutes(spec, self._table, self._recorder, self.follow)
 

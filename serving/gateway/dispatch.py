@@ -53,9 +53,17 @@ Trying = Callable[[], Awaitable[Attempt]]
 
 
 class Dispatcher:
-    """Serves accepted requests by the routing table it follows."""
+    """Serves accepted requests by the routing table it follows; ``on_gone`` is told of those whose client went away."""
 
-    def __init__(self, counter: Counter, samples: SampleQueue, recall: Recall, clock: Clock) -> None:
+    def __init__(
+        self,
+        counter: Counter,
+        samples: SampleQueue,
+        recall: Recall,
+        clock: Clock,
+        on_gone: Callable[[Intake], None],
+    ) -> None:
+        self._on_gone = on_gone
         self._counter, self._samples, self._recall, self._clock = counter, samples, recall, clock
         self.services: dict[str, Service] = {}
         self.mirror = Mirror()
@@ -94,7 +102,7 @@ class Dispatcher:
                 parts = [self._answer(intake, index, line, None) for index in range(len(intake.works))]
                 answers = list(await asyncio.gather(*parts))
         except asyncio.CancelledError:
-            self._counter.count_cancelled_request(intake.service.name, intake.lane)
+            self._note_gone(intake)
             raise
         self._note(intake, answers)
         return answers
@@ -125,7 +133,7 @@ class Dispatcher:
     def count_gone(self, intake: Intake, line: Line, waited_s: float) -> None:
         """Count a request whose client went away during an attempt outside of ``serve``."""
         self._count_cancelled(intake, line.name, intake.lane, intake.weight(), waited_s)
-        self._counter.count_cancelled_request(intake.service.name, intake.lane)
+        self._note_gone(intake)
 
     async def _answer(
         self, intake: Intake, index: int, line: Line, on_event: Events | None, first: Trying | None = None
@@ -265,6 +273,10 @@ class Dispatcher:
                 review=intake.review,
             )
         )
+
+    def _note_gone(self, intake: Intake) -> None:
+        self._counter.count_cancelled_request(intake.service.name, intake.lane)
+        self._on_gone(intake)
 
     def _note(self, intake: Intake, answers: list[Answer]) -> None:
         """Count the logical request, and remember whose answer it got."""

@@ -49,12 +49,18 @@ class Recorder:
         if self.traces is not None:
             self.traces.record(exchange.headers, intake, answers, start_s)
 
+    def note_gone(self, intake: Intake) -> None:
+        """Log a request whose client went away before the answer."""
+        if self.log is not None:
+            self.log.note_gone(intake, self._clock.now_s())
+
     async def cut(self) -> None:
         """End the tick and put its batch into the spool."""
         self._last_cut_s = self._clock.monotonic_s()
         self.metrics.totals.add(self._counter.tick)
         batch = self._counter.cut(self._revision)
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._spool.append, batch)
+        # Shielded: whoever waits may be cancelled, but what was cut must reach the spool.
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, self._spool.append, batch))
 
     async def hand_over(self, boot: str | None, batch: int, sample: int) -> bytes:
         """Forget what is acknowledged, and return the reply to a pull as JSON."""

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.gateway.app import GatewayApp
 from serving.gateway.exchange import Exchange
@@ -33,11 +33,12 @@ class GatewayProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         app = cast("GatewayApp", self.config.app)
-        self._door = app.door
+        self._door, self._express = app.door, app.door.express
         self._reader = WholeReader(app.heads)
         self._server: asyncio.Task[None] | None = None
         self._next: asyncio.Future[tuple[WholeExchange, Handler]] = self.loop.create_future()
         self._serving: WholeExchange | None = None
+        self._running: RequestResponseCycle | None = None
         self._held = self._partial = b""
         self._arriving = False
         self._unsent_bytes = 0
@@ -59,7 +60,16 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._server is not None:
             # Not at once: a handler that is about to begin must have begun, to count that its client has gone.
             self.loop.call_soon(self._server.cancel)
+        running = self._running
+        if running is not None and not running.response_complete:
+            # The base class tells only the newest of pipelined requests that its client has gone.
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Serve a request that is whole; hand on what is not; hold what comes while one is served."""
@@ -83,7 +93,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._waiting_since = self.loop.time() if is_new else self._waiting_since
             return self._reader.awaits_body
         head, body = read
-        begin = self._door.express.get((head.method, head.path))
+        begin = self._express.get((head.method, head.path))
         handler = self._door.find(head.method, head.path) if begin is None else None
         if begin is None and (handler is None or head.method not in WHOLE_METHODS):
             return False

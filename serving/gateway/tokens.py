@@ -10,12 +10,13 @@ class Tokens:
 
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
-        self._block, self._at = "", 0
+        self._block, self._at = "", 2 * BLOCK_BYTES
 
     def token(self, n_bytes: int) -> str:
         """Return ``n_bytes`` random bytes as hexadecimal text."""
-        start, end = self._at, self._at + 2 * n_bytes
-        if end > len(self._block):
-            self._block, start, end = self._rng.token(BLOCK_BYTES), 0, 2 * n_bytes
-        self._at = end
+        start = self._at
+        end = self._at = start + 2 * n_bytes
+        if end > 2 * BLOCK_BYTES:
+            self._block, self._at = self._rng.token(BLOCK_BYTES), 0
+            return self.token(n_bytes)
         return self._block[start:end]

@@ -1,5 +1,6 @@
 """Changes asked for over HTTP: once under a key, on what was seen, by two where the service asks for four eyes."""
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from contracts.clock import FakeClock
 from contracts.errors import Conflict
@@ -336,6 +338,22 @@ def test_an_error_inside_tells_nothing_of_the_inside(ground: Ground, monkeypatch
     monkeypatch.setattr(ground.context.services, "list", fail)
     with ground.client() as client:
         assert "swordfish" not in problem(client.get("/services"), 500, "internal")
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_done(ground: Ground) -> None:
+    def fill(connection: sqlite3.Connection, record: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    event.listen(ground.stores.database.engine, "connect", fill)
+    ground.stores.database.engine.dispose()
+    with ground.client() as client:
+        long = SPEC + "# " + "x" * 100_000
+        answers = [ground.apply(client, spec=long, reason="x" * 2000) for _ in range(2)]
+        for answer in answers:
+            assert "disk is full" in problem(answer, 503, "unavailable")
+            assert "make room" in answer.json()["hint"]
+        assert client.get("/services").json()["items"] == []
 
 
 def test_a_rehearsal_that_would_fill_the_memory_is_refused(ground: Ground) -> None:

@@ -30,7 +30,6 @@ from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import Decision, start
 from rollout.policy import Policy, compile_policy
 from serving.fleet.fake import FakeFleet
-from tests.controlplane.postgres import PostgresServer, find_binaries, postgres_server
 from tests.controlplane.scripted_traffic import FakeTraffic, Gateways, SeenText
 
 SPEC = """
@@ -183,22 +182,3 @@ def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Bench]
     spec = SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, ")
     with closing(Bench(tmp_path, spec)) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this session's own."""
-    binaries = find_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
-    with postgres_server(binaries) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database on each engine."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'roost.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database()

@@ -91,6 +91,9 @@ class WatchedFleet:
         with self.wire.around(f"placing {' '.join(str(p.spec.version) for p in placements)}"):
             self.fleet.apply(placements)
 
+    def drain(self, processes: frozenset[str]) -> None:
+        self.fleet.drain(processes)
+
     def observe(self) -> FleetState:
         seen: FleetState = self.fleet.observe()
         return seen

@@ -36,6 +36,9 @@ class GivenFleet:
     def observe(self) -> FleetState:
         return FleetState(self._placements, tuple(self._replica(placed) for placed in self._placements))
 
+    def drain(self, processes: frozenset[str]) -> None:
+        """Nobody asks for that here."""
+
     def close(self) -> None:
         """Leave them."""
 

@@ -37,6 +37,8 @@ class FakeTraffic:
         self._clock, self._rng, self.rate = clock, SeededRng(11), rate
         self.bad: dict[int, float] = {}
         self.wrong: dict[int, float] = {}
+        self.spoils: dict[int, float] = {}
+        """How often each is wrong once the challenger has had all the traffic for three ticks."""
         self.away = False
         self.unscored = False
         self.table: RoutingTable | None = None
@@ -73,6 +75,8 @@ class FakeTraffic:
         split = routes.split
         weight = split.weight if split is not None else 0.0
         self.weights.append(weight)
+        if self.weights[-3:] == [1.0] * 3:
+            self.wrong |= self.spoils
         total = round(self.rate * (self._cut_s - start_s))
         on_challenger = sum(self._rng.uniform() < weight for _ in range(total))
         arms = [(routes.champion, total - on_challenger)]

@@ -64,6 +64,8 @@ def rollout(phase: str = "progressing", *, code: str = "ramp.awaiting-proof", we
         "created_s": 1_000.0,
         "updated_s": 1_090.0,
         "decision": {"sequence": 7, "at_s": 1_090.0, "code": code, "sentence": LONG_SENTENCE, "verdicts": [VERDICT]},
+        "headroom": "both versions need 1 GiB of 4 GiB: all of it is there",
+        "problem": "",
         "actions": actions,
         "wishes": [],
     }

@@ -1,17 +1,20 @@
 """The controller: one leader, every batch counted once, users who stay where they are, and parts that are away."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
+from contracts.clock import FakeClock
 from contracts.errors import NotPermitted, Unavailable
 from contracts.ids import CHAMPION, PREVIOUS
 from contracts.specs.service import AliasPolicy
 from contracts.wire.worker import WorkerState
 from controlplane.loop.ports import NoGuard, Orders, Sight
+from controlplane.stores import Stores
 from registry.catalogue import Registration
 from rollout.phases import ManualAction, ManualKind, Phase
 from tests.controlplane.conftest import SPEC, Bench
@@ -79,6 +82,25 @@ def test_a_leader_that_is_stopped_within_a_tick_writes_and_does_nothing_when_it_
     assert counted_of(bench) == served_of(bench)
     bench.controller.close()
     bench.controller = second
+    assert bench.run().state.phase is Phase.PROMOTED
+
+
+@pytest.mark.parametrize("ahead_s", [-60.0, 60.0])
+def test_a_control_plane_whose_clock_is_wrong_leaves_the_lead_to_another(bench: Bench, ahead_s: float) -> None:
+    bench.run(until=lambda d: d.weight > 0.1)
+    right, ledger = bench.controller, bench.stores.ledger
+    bench.world = replace(bench.world, clock=FakeClock(bench.clock.now_s() + ahead_s))
+    stores, bench.stores = bench.stores, Stores.on(bench.stores.database, b"k" * 32, bench.world.clock)
+    wrong = bench.control("wrong")
+    right.close()
+    before = ledger.verify()
+    wrong.step()
+    assert not wrong.leads
+    assert "this machine's clock is 60 s" in wrong.snapshot().problem
+    assert ledger.verify() == before
+    bench.clock.advance(1.0)
+    bench.world, bench.stores = replace(bench.world, clock=bench.clock), stores
+    bench.controller = bench.control("right")
     assert bench.run().state.phase is Phase.PROMOTED
 
 
@@ -217,6 +239,22 @@ def test_an_alias_that_somebody_else_moves_is_settled_as_the_spec_says(
         codes = [event.code for event in bench.told]
         assert codes.count("alias.moved-outside") == 1
         assert codes.count("service.crowned") == adopted
+
+
+@pytest.mark.parametrize("other", ["a-service", "z-service"])
+def test_the_aliases_of_a_model_follow_the_first_by_name_of_the_services_that_share_it(
+    bench: Bench, other: str
+) -> None:
+    spec = bench.spec.model_copy(update={"service": other})
+    bench.stores.services.apply(spec, actor="test", reason="shares the model")
+    with bench.stores.database.write() as connection:
+        bench.stores.services.crown(connection, other, str(bench.champion))
+    assert bench.run().state.phase is Phase.PROMOTED
+    bench.ticks(10)
+    productions = {name: bench.stores.services.production(name).champion for name in ("tags", other)}
+    assert productions == {"tags": "m@2", other: "m@1"}, "each service has a champion of its own"
+    assert str(bench.catalogue.aliases["m", CHAMPION]) == productions[min("tags", other)]
+    assert set(bench.fleet.running) >= {bench.champion, bench.challenger}
 
 
 class Strict(NoGuard):

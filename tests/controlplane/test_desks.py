@@ -15,9 +15,11 @@ from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from controlplane.desks.readmissions import ReadmissionDesk
+from controlplane.desks.registrations import open_registrations
 from controlplane.desks.rollouts import RolloutDesk
 from controlplane.desks.services import ServiceDesk
 from controlplane.policies import policy_of
+from controlplane.settings import Settings
 from controlplane.store.audit import Audit
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Step, StoredRollout
@@ -72,7 +74,7 @@ class Desks:
         self.stores = Stores.on(open_store(f"sqlite:///{folder / 'roost.db'}", self.clock), b"k" * 32, self.clock)
         self.catalogue, self.golden, self.calendar = FakeCatalogue(), Golden(), Calendar()
         for _ in range(3):
-            self.catalogue.register("m", Registration(folder))
+            self.catalogue.register("m", Registration(folder, registered_by=("rhea", "local")))
         self.catalogue.move_alias(VersionId("m", 1), CHAMPION, actor="test", reason="the first")
         self.services = ServiceDesk(self.stores, self.catalogue)
         self.readmissions = ReadmissionDesk(self.stores, self.catalogue)
@@ -429,6 +431,8 @@ def test_an_ended_rollout_takes_no_action(desks: Desks) -> None:
     [
         ("eva", Role.ADMIN, "another approver"),
         ("tom", Role.ADMIN, "another approver"),
+        ("rhea", Role.ADMIN, "another approver"),
+        ("local", Role.ADMIN, "another approver"),
         ("mia", Role.OPERATOR, "needs an approver"),
         ("mia", Role.APPROVER, ""),
     ],
@@ -449,6 +453,39 @@ def test_four_eyes_ask_for_an_approver_who_had_no_part(desks: Desks, actor: str,
     offered = {offer.name: offer for offer in desks.rollouts.offers(row.id, actor=actor, role=role)}
     assert offered["promote-step"].allowed == (not why)
     assert offered["abort"].allowed
+
+
+def test_who_registers_at_this_machine_can_not_approve_under_any_of_their_names(
+    desks: Desks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOST_DATABASE_URL", f"sqlite:///{tmp_path / 'roost.db'}")
+    settings = Settings(tmp_path / "home")
+    settings.token_key.parent.mkdir(parents=True)
+    settings.token_key.write_bytes(b"k" * 32)
+    settings.token_key.chmod(0o600)
+    _, token = desks.stores.tokens.create("zoe", Role.APPROVER, actor="admin", reason="her own")
+    monkeypatch.setenv("ROOST_TOKEN", token)
+    with open_registrations(settings, "ada") as desk:
+        assert desk.names == ("ada", "zoe")
+        desk.write(VersionId("m", 2), f"sha256:{2:064x}", reason="faster")
+    (told,) = desks.stores.audit.changes("version/m@2")
+    assert (told.actor, told.action, told.detail["names"]) == ("ada", "version.register", ["ada", "zoe"])
+    desks.apply(spec(four_eyes=True))
+    for name in ("ada", "zoe"):
+        with pytest.raises(NotPermitted, match="had a part"):
+            desks.start(actor=name, role=Role.APPROVER, force=True)
+    row = desks.start(force=True, actor="mia", role=Role.APPROVER)
+    desks.progress()
+    for name in ("ada", "zoe", "rhea"):
+        with pytest.raises(NotPermitted, match="had a part"):
+            desks.rollouts.act(row.id, asked(ManualKind.PROMOTE_STEP, name), role=Role.APPROVER)
+    desks.rollouts.act(row.id, asked(ManualKind.PROMOTE_STEP, "max"), role=Role.APPROVER)
+
+
+def test_nobody_registers_under_a_name_of_the_control_planes_own(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="control plane's own"), open_registrations(Settings(tmp_path), "guard/x"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_four_eyes_hold_for_a_step_that_waits_for_a_person(desks: Desks) -> None:

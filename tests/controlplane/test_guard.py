@@ -188,6 +188,20 @@ def test_a_kill_after_which_nobody_is_served_says_so(guarded: GuardedBench) -> N
     assert guarded.owner == "m@2"
 
 
+def test_what_is_good_waits_a_little_and_is_counted_with_what_comes_after_it(
+    tmp_path: Path, warm_up_calls: list[str]
+) -> None:
+    spec = "service: tags\nmodel: m\nslos: {availability: {objective: 98%}}\nrollout: {warmup: {prompts: 0}}\n"
+    with closing(GuardedBench(tmp_path, spec)) as bench:
+        bench.ticks(41)
+        bench.traffic.bad[1] = 0.5
+        bench.ticks(1)
+        bench.ticks(10)  # by then a watch is written, whatever it found
+        watched = bench.stores.watches.read()["tags", "m@1"]
+        seen = sum(total for _, _, total in watched.objectives["availability"].minutes)
+        assert seen == sum(total for end_s, total in bench.traffic.served if end_s <= watched.at_s)
+
+
 def test_an_objective_that_kills_stops_the_version_by_itself(tmp_path: Path, warm_up_calls: list[str]) -> None:
     spec = SPEC + "watch: {keep_warm: 1m, on_harm: tell, kill_on: [text]}\n"
     with closing(GuardedBench(tmp_path, spec)) as bench:

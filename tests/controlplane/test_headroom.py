@@ -170,6 +170,9 @@ def test_two_rollouts_at_once_do_not_get_the_same_memory(tmp_path: Path, warm_up
         assert set(bench.fleet.running) == {bench.champion, third, bench.challenger}
         told = bench.controller.snapshot().services["other"].problem
         assert f"it waits for {bench.challenger} of rollout" in told
+        bench.run(until=lambda d: d.state.phase is Phase.BAKING)
+        bench.ticks(3)
+        assert fourth not in bench.fleet.running, "the old champion stays warm while the new one bakes"
         assert bench.run(until=lambda d: d.state.phase is Phase.PROMOTED)
         bench.ticks(10)
         assert fourth in bench.fleet.running

@@ -58,6 +58,18 @@ def test_a_lease_has_one_holder_until_it_ends_and_numbers_grow(database: Databas
     assert third.fence > second.fence
 
 
+@pytest.mark.parametrize("ahead_s", [-300.0, 0.0, 300.0])
+def test_a_lease_tells_how_far_its_holder_s_clock_is_from_the_database_s(
+    database: Database, clock: FakeClock, ahead_s: float
+) -> None:
+    leases = Leases(database, FakeClock(clock.now_s() + ahead_s))
+    lease = leases.acquire("leader", "a", LENGTH_S)
+    assert lease is not None
+    renewed = leases.renew(lease, LENGTH_S)
+    assert renewed is not None
+    assert (lease.ahead_s, renewed.ahead_s) == (ahead_s, ahead_s)
+
+
 def test_an_ended_lease_is_not_renewed_though_nobody_took_it(database: Database, clock: FakeClock) -> None:
     leases = Leases(database, clock)
     lease = leases.acquire("leader", "a", LENGTH_S)

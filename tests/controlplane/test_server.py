@@ -32,11 +32,11 @@ ROWS = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [0
 class Home:
     """A home with a control plane on it, and the commands that a person gives it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.settings = folder, Settings(folder)
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder, self.settings, self._environment = folder, Settings(folder), environment
 
     def roost(self, *words: str, status: int = 0) -> str:
-        options = {"ROOST_HOME": str(self.folder), "COLUMNS": "100"}
+        options = {"ROOST_HOME": str(self.folder), "COLUMNS": "100", **self._environment}
         run = subprocess.run(
             [ROOST, *words], capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **options}
         )

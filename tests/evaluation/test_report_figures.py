@@ -203,7 +203,7 @@ def test_scores_of_another_digest_are_never_compared() -> None:
     row = sections["quality"].tables[0].rows[0]
     assert "another version of the scorer" in str(row[5])
     assert "no data" in render_html(make_report(ChangedScorer(), WEEK, now_s=NOW_S))
-    assert {cells[2] for cells in sections["drift"].tables[0].rows} == {"not-enough-data"}
+    assert {cells[3] for cells in sections["drift"].tables[0].rows} == {"not-enough-data"}
 
 
 def test_a_week_without_data_says_so() -> None:

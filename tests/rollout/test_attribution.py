@@ -46,13 +46,13 @@ def is_rolled_back(seed: int, *, told_apart: bool) -> bool:
     return False
 
 
-def test_an_outage_that_is_known_late_is_blamed_on_nobody():
+def test_an_outage_that_is_known_late_is_blamed_on_nobody() -> None:
     blamed = sum(is_rolled_back(seed, told_apart=True) for seed in range(RUNS))
     # The gate's alpha is 1/300; four or more of a hundred would come about once in ten thousand such tests.
     assert blamed <= 3
 
 
-def test_the_same_outage_would_be_blamed_on_the_challenger_if_shares_were_mixed_up():
+def test_the_same_outage_would_be_blamed_on_the_challenger_if_shares_were_mixed_up() -> None:
     assert sum(is_rolled_back(seed, told_apart=False) for seed in range(20)) > 10
 
 
@@ -61,7 +61,9 @@ def test_the_same_outage_would_be_blamed_on_the_challenger_if_shares_were_mixed_
     bad=st.tuples(st.integers(0, 5), st.integers(0, 5)),
     good=st.tuples(st.integers(0, 50), st.integers(0, 50)),
 )
-def test_one_share_told_apart_is_the_same_as_not_telling(weight, bad, good):
+def test_one_share_told_apart_is_the_same_as_not_telling(
+    weight: float, bad: tuple[int, int], good: tuple[int, int]
+) -> None:
     world = World(make_policy())
     for _ in range(3):
         world.tick()
@@ -74,7 +76,7 @@ def test_one_share_told_apart_is_the_same_as_not_telling(weight, bad, good):
     np.testing.assert_allclose(first.log_s, second.log_s, rtol=1e-12, atol=1e-12)
 
 
-def test_rollouts_with_and_without_strata_are_judged_alike_together_and_alone():
+def test_rollouts_with_and_without_strata_are_judged_alike_together_and_alone() -> None:
     world = World(make_policy())
     world.tick()
     world.tick()
@@ -87,7 +89,7 @@ def test_rollouts_with_and_without_strata_are_judged_alike_together_and_alone():
     assert both.total.shape == (2, 1, 2)
 
 
-def test_a_stratum_comes_back_from_the_ledger():
+def test_a_stratum_comes_back_from_the_ledger() -> None:
     seen = replace(World(make_policy()).observe(), strata=(Stratum(0.25, {"availability": arms(1, 2, 3, 4)}),))
     assert Observation.from_json(seen.to_json()) == seen
 
@@ -101,7 +103,7 @@ def test_a_stratum_comes_back_from_the_ledger():
         (Stratum(0.5, {}, {"availability": {"night": arms()}}), "strata.0.slices.availability.night"),
     ],
 )
-def test_a_stratum_that_cannot_be_is_refused_by_name(stratum, named):
+def test_a_stratum_that_cannot_be_is_refused_by_name(stratum: Stratum, named: str) -> None:
     world = World(make_policy())
     with pytest.raises(InvalidInput, match=named.replace(".", r"\.")):
         world.tick(strata=(stratum,))

@@ -100,7 +100,7 @@ def test_replicas_run_side_by_side_and_follow_what_is_placed(fleet: LocalFleet, 
     endpoints = fleet.observe().endpoints(spec.version)
     assert {endpoint.replica for endpoint in endpoints} == {"v1-0", "v1-1"}
     assert all(ask(endpoint.url) == 200 and endpoint.digest == spec.digest for endpoint in endpoints)
-    assert fleet.observe().cold_start_s[spec.version] > 0
+    assert fleet.observe().cold_start_s[spec.digest] > 0
     fleet.apply((Placement(spec=spec, replicas=1),))
     await_that(lambda: len(pids(fleet)) == 1)
     assert fleet.observe().endpoints(spec.version) == endpoints[:1]
@@ -201,7 +201,7 @@ def test_tiers_say_how_warm_a_version_is_kept(fleet: LocalFleet, spec: WorkerSpe
     await_that(lambda: fleet.observe().asleep == {spec.version, cold.version} and not pids(fleet))
     assert fleet.observe().health(spec.version) is None
     # Cold versions have the same bytes: what a start of theirs takes is known from the other's.
-    assert fleet.observe().cold_start_s[cold.version] > 0
+    assert fleet.observe().cold_start_s[cold.digest] > 0
     place(fleet, Placement(spec=spec))
     await_that(lambda: ready(fleet, spec) == 1)
 

@@ -143,6 +143,29 @@ def test_the_access_log_has_a_line_per_request(watched: Bench, tmp_path: Path) -
     assert (refused["status"], refused["code"]) == (400, "input.invalid")
 
 
+def test_the_access_log_tells_of_clients_that_went_away(
+    watched: Bench, champion: ScriptedRuntime, tmp_path: Path
+) -> None:
+    watched.route()
+    ask(watched)
+    champion.delay_s = 1.0
+    for _ in range(2):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                watched.url + "/v1/images/generations",
+                json={"model": "tags", "prompt": "never seen"},
+                timeout=0.3,
+                trust_env=False,
+            )
+    deadline_s, gone = time.monotonic() + 10, list[dict[str, object]]()
+    while len(gone) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+        file = tmp_path / "access.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        gone = [line for line in lines if line["status"] == 499]
+    assert [(line["service"], line["lane"]) for line in gone] == [("tags", "default")] * 2
+
+
 def test_a_request_is_one_trace_with_queue_attempt_and_fallback(
     watched: Bench, challenger: ScriptedRuntime, spans_seen: InMemorySpanExporter
 ) -> None:

@@ -133,6 +133,26 @@ def test_requests_of_both_kinds_share_a_connection(bench: Bench) -> None:
             assert read_answer(connection)[0] == 200
 
 
+def test_a_client_that_leaves_pipelined_requests_is_noticed(
+    bench: Bench, champion: ScriptedRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.route()
+    bench.client.pull()
+    champion.delay_s = 0.3
+    with connect(bench) as connection:
+        connection.sendall(b"".join(request(f"tag {i}") for i in range(3)))
+        time.sleep(0.1)
+    deadline_s, cancelled = time.monotonic() + 10, 0
+    while cancelled < 1 and time.monotonic() < deadline_s:
+        rows = [row for batch in bench.client.pull().batches for row in batch.requests]
+        cancelled += sum(row.cancelled for row in rows)
+        assert sum(row.total for row in rows) == 0
+        time.sleep(0.05)
+    assert cancelled == 1
+    assert prompts(champion) == ["tag 0"]
+    assert not caplog.text
+
+
 def test_a_client_that_leaves_stops_what_was_drawn_for_it(bench: Bench, champion: ScriptedRuntime) -> None:
     bench.route()
     bench.client.pull()

@@ -13,7 +13,7 @@ from controlplane.web.views.charts import Chart, Line, Number, chart_traffic
 from controlplane.web.views.freezes import view_rules
 from controlplane.web.views.period import EVER, Span, parse_period
 from controlplane.web.views.rollouts import RolloutFilter, view_rollouts
-from controlplane.web.views.series import chart_series
+from controlplane.web.views.series import Columns, chart_series
 from controlplane.web.views.slos import show_left
 from rollout.phases import Phase
 from tests.web.conftest import XSS
@@ -29,7 +29,7 @@ def paths(drawing: str) -> list[str]:
 
 
 def test_a_drawing_steps_where_shares_step_and_leaves_gaps_where_nothing_is_known() -> None:
-    columns = {"s": [0, 1, 2, 3], "t": [0.0, 10.0, 20.0, 40.0], "asked": [0.0, 0.1, 0.1, 0.0], "measured": [None] * 4}
+    columns: Columns = {"s": [0, 1, 2, 3], "t": [0.0, 10.0, 20.0, 40.0], "asked": [0.0, 0.1, 0.1, 0.0]}
     columns["measured"] = [None, 0.05, None, 0.1]
     drawing = str(draw_chart(chart_traffic(ORIGIN_S), columns))
     asked, measured = paths(drawing)
@@ -41,7 +41,7 @@ def test_a_drawing_steps_where_shares_step_and_leaves_gaps_where_nothing_is_know
 
 def test_a_drawing_shows_no_more_points_than_it_has_room_for_and_the_last() -> None:
     count = 5000
-    columns = {
+    columns: Columns = {
         "s": list(range(count)),
         "t": [float(n) for n in range(count)],
         "a": [float(n % 7) for n in range(count)],
@@ -106,8 +106,9 @@ def test_rollouts_are_found_by_who_started_them(tmp_path: Path) -> None:
     chronicle = chronicle_of(first)
     starters = {first.rollout_id: "eva", second.rollout_id: XSS}
 
-    def found(**wanted: str) -> list[str]:
-        return [row.rollout.rollout_id for row in view_rollouts(chronicle, RolloutFilter(**wanted), starters).rows]
+    def found(by: str = "", model: str = "") -> list[str]:
+        rows = view_rollouts(chronicle, RolloutFilter(by=by, model=model), starters).rows
+        return [row.rollout.rollout_id for row in rows]
 
     assert found(by="eva") == [first.rollout_id]
     assert found(by=XSS) == [second.rollout_id]

@@ -14,8 +14,9 @@ from contracts.ids import VersionId
 from controlplane.settings import Settings
 from controlplane.store.migrate import open_store
 from controlplane.store.sql_ledger import SqlLedger
+from controlplane.web.drawing import show_points
 from controlplane.web.protection import host_name
-from controlplane.web.rendering import show_measure, show_points, to_island
+from controlplane.web.rendering import show_measure, to_island
 from controlplane.web.sources.home import Home
 from controlplane.web.views.decisions import Wanted, export_csv, view_decisions
 from controlplane.web.views.difference import DifferenceCourse

@@ -54,8 +54,8 @@ def list_silences(
 @router.post("/services/{service}/silences", status_code=201, dependencies=[Depends(take_key)])
 def silence_objective(service: Service, body: SilenceBody, who: Operator, context: Context) -> SilenceDocument:
     """Let nobody be told how an objective burns, or of a monitor's alarms, until a time; all else stays the same."""
-    told = {"until_s": body.until_s, "actor": who.actor, "reason": body.reason}
-    return _tell(context.silencing.silence(service, body.objective, **told))
+    made = context.silencing.silence(service, body.objective, until_s=body.until_s, actor=who.actor, reason=body.reason)
+    return _tell(made)
 
 
 @router.delete("/silences/{silence}", dependencies=[Depends(take_key)])

@@ -100,7 +100,9 @@ VERSIONS: Final = (
     ),
     DemoVersion(
         "wears-out",
-        "a leak of state: good for the first 110 requests, then pictures of earlier prompts",
+        "a leak of state: as good as distilled for the first 110 requests, then pictures of earlier prompts",
+        layers=("good", "distilled"),
+        defaults=FEW_STEPS,
         faults={"stale_prompts_after": STALE_AFTER},
     ),
 )

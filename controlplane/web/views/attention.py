@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from contracts.errors import RoostError
-from contracts.units import format_fraction
+from contracts.units import format_duration, format_fraction
 from controlplane.web.sources.telemetry import Recorded, Told
 from controlplane.web.views.replicas import TROUBLED, ReplicaView
 from controlplane.web.views.rollout import RolloutView
 from controlplane.web.views.slos import SloList, SloView
+from rollout.burn import Finding
 
 TOLD_WITHIN_S = 86400.0
 RANKS = ("record", "harm", "missed", "replica", "burn", "waiting", "memory", "alarm", "event")
@@ -82,10 +83,18 @@ def _objectives(objectives: SloList | None, silenced: frozenset[tuple[str, str]]
     for row in objectives.rows if objectives is not None else ():
         fires = [finding for finding in row.findings if finding.fires]
         if row.is_missed or (fires and (row.service, row.name) not in silenced):
-            sentence = fires[0].sentence if not row.is_missed else _tell(row)
+            sentence = _tell_burn(fires[0]) if not row.is_missed else _tell(row)
             kind = "missed" if row.is_missed else "burn"
             found.append(Attention(kind, f"{row.service} {row.name}", sentence, f"/slos#slo-{row.service}-{row.name}"))
     return found
+
+
+def _tell_burn(finding: Finding) -> str:
+    """Return how fast a budget burns, over both windows, beside the rate above which the alarm fires."""
+    windows = " and ".join(
+        f"{burn.rate:.3g}× over {format_duration(round(burn.window_s))}" for burn in (finding.long, finding.short)
+    )
+    return f"the budget burns at {windows}; a {finding.rule.severity.value} is raised above {finding.rule.factor:g}×"
 
 
 def _tell(row: SloView) -> str:

@@ -99,10 +99,10 @@ def _view_slo(recorded: Recorded, spec: ServiceSpec, name: str, slo: Slo, span: 
         ]
         mean, n = _mean(mine)
         sentence = "no data yet" if mean is None else f"mean {mean:.3f} of {n} scores, objective {slo.objective:.3f}"
-        drawn = [row for row in mine if span.holds(row[0])]
-        origin_s = float(drawn[0][0]) if drawn else now_s
-        series = _score_series(drawn, slo.objective)
-        return SloView(*place, mean, n, 0, None, (), sentence, series, None, origin_s, _mean(drawn))
+        shown = [row for row in mine if span.holds(row[0])]
+        origin_s = float(shown[0][0]) if shown else now_s
+        series = _score_series(shown, slo.objective)
+        return SloView(*place, mean, n, 0, None, (), sentence, series, None, origin_s, _mean(shown))
     samples = [s for s in _samples(recorded.counts, spec.service, name, slo, lane) if s.at_s > begin_s]
     bad, n = sum(s.tally.bad for s in samples), sum(s.tally.total for s in samples)
     budget = budget_left(samples, now_s=now_s, objective=slo.objective, window_s=slo.window)
