@@ -40,8 +40,8 @@ $(INSTALLED): pyproject.toml constraints.txt tests/web/package-lock.json | syste
 	@npm ci --silent --no-audit --no-fund --prefix tests/web >/dev/null 2>&1 || echo "not installed: axe-core (npm); the pages' accessibility is not tested"
 	@touch $@
 
-demo: $(INSTALLED) ## the main job, live in this terminal: eight rollouts under load, good ones promoted, bad ones stopped
-	@$(BIN)/roost demo run
+demo: $(INSTALLED) ## the main job, live in this terminal: eight rollouts under load, good ones promoted, bad ones stopped; KEEP=1 leaves all up
+	@$(BIN)/roost demo run $(if $(KEEP),--keep)
 
 # The slow ones are whole demos, real workers and simulations: processes of their own, so they come last, two at a time.
 test: $(INSTALLED) ## all tests, the slow ones too

@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,14 +54,18 @@ class Seen:
 
     def to_document(self, per_round: int) -> dict[str, Any]:
         """Return medians over rounds."""
-        ordered = sorted(self.latencies_s)
         return {
             "way": self.name,
             "pictures_per_s": round(per_round / statistics.median(self.wall_s), 2),
             "pictures_per_cpu_s": round(per_round / statistics.median(self.cpu_s), 2),
-            "p50_s": round(statistics.median(ordered), 4),
-            "p95_s": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 4),
+            "p50_s": round(self.quantile_s(0.5), 4),
+            "p95_s": round(self.quantile_s(0.95), 4),
         }
+
+    def quantile_s(self, share: float) -> float:
+        """Return a quantile of the latencies (nearest rank)."""
+        ordered = sorted(self.latencies_s)
+        return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def main() -> None:
@@ -74,8 +78,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         directory, defaults = assemble("good", folder / "good"), find_version("good").defaults
-        rows = measure(directory, defaults, folder, rounds=options.rounds, pictures=options.pictures)
-    ratios = compare(rows)
+        ways = measure(directory, defaults, folder, rounds=options.rounds, pictures=options.pictures)
+    rows, ratios = [way.to_document(options.pictures) for way in ways], compare(ways)
     for row in (*rows, ratios):
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -83,10 +87,8 @@ def main() -> None:
     sys.exit(ratios["one_at_a_time_over_bare"] < TARGET)
 
 
-def measure(
-    directory: Path, defaults: GenerationDefaults, folder: Path, *, rounds: int, pictures: int
-) -> list[dict[str, Any]]:
-    """Return a row for each way of drawing; the first round of each is thrown away."""
+def measure(directory: Path, defaults: GenerationDefaults, folder: Path, *, rounds: int, pictures: int) -> list[Seen]:
+    """Return what each way of drawing took; the first round of each is thrown away."""
     spec = WorkerSpec(
         version=VersionId("bench", 1),
         digest=make_manifest(directory).digest,
@@ -114,19 +116,27 @@ def measure(
                     seen.wall_s.clear()
                     seen.cpu_s.clear()
                     seen.latencies_s.clear()
-    return [seen.to_document(pictures) for seen, _ in ways]
+    return [seen for seen, _ in ways]
 
 
-def compare(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return throughputs over the bare pipeline's, by CPU time if nothing else is said; what batching does to p95."""
-    bare, one, queued, batched = rows
+def compare(ways: Sequence[Seen]) -> dict[str, float]:
+    """Return throughputs over one another, medians of the ratios within each round, and what batching does to p95.
+
+    By CPU time, if nothing else is said.
+    """
+    bare, one, queued, batched = ways
+    p95_s = [way.quantile_s(0.95) for way in (batched, queued)]
     return {
-        "one_at_a_time_over_bare": round(one["pictures_per_cpu_s"] / bare["pictures_per_cpu_s"], 3),
-        "one_at_a_time_over_bare_by_wall": round(one["pictures_per_s"] / bare["pictures_per_s"], 3),
-        "batches_over_bare": round(batched["pictures_per_cpu_s"] / bare["pictures_per_cpu_s"], 3),
-        "batches_over_one_at_a_time": round(batched["pictures_per_cpu_s"] / queued["pictures_per_cpu_s"], 3),
-        "p95_batches_over_one_at_a_time": round(batched["p95_s"] / queued["p95_s"], 3),
+        "one_at_a_time_over_bare": _median_ratio(bare.cpu_s, one.cpu_s),
+        "one_at_a_time_over_bare_by_wall": _median_ratio(bare.wall_s, one.wall_s),
+        "batches_over_bare": _median_ratio(bare.cpu_s, batched.cpu_s),
+        "batches_over_one_at_a_time": _median_ratio(queued.cpu_s, batched.cpu_s),
+        "p95_batches_over_one_at_a_time": round(p95_s[0] / p95_s[1], 3),
     }
+
+
+def _median_ratio(times_s: Sequence[float], others_s: Sequence[float]) -> float:
+    return round(statistics.median(one / other for one, other in zip(times_s, others_s, strict=True)), 3)
 
 
 def requests(number: int, pictures: int) -> list[GenerateRequest]:

@@ -97,7 +97,8 @@ EVENTS: dict[str, str] = {
     "ended; if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
     "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
     "as the spec's `aliases` says; ask who did it and why.",
-    "service.undone": "Somebody goes back to the version that was champion before: it takes over as soon as it is ready.",
+    "service.undone": "Somebody goes back to the version that was champion before: it takes over as soon as it is "
+    "ready.",
     "service.crowned": "A version took production over without a rollout: the one before was killed, or the alias was "
     "moved and adopted. The sentence says which; see whether it is right.",
     "monitor.alarm": "A monitor's metric fell below its bound, or left what it was in the four weeks before. If it is "

@@ -3,12 +3,13 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import Unavailable
+from contracts.errors import RoostError, Unavailable
+from controlplane.api.problems import answer_problem
 from controlplane.statuses import TooManyRequests
 
 EACH, TOGETHER = 20, 100
@@ -62,5 +63,11 @@ class Seated(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
-        with self._places.take(self._actor):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._places.take(self._actor))
+            except RoostError as error:
+                # Raised, it would reach nobody: streams run in a group of tasks, which wraps it.
+                await answer_problem(error)(scope, receive, send)
+                return
             await self._stream(scope, receive, send)

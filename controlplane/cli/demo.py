@@ -3,12 +3,14 @@
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from contracts.errors import InvalidInput
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
 app = typer.Typer(help="The main job, live, on a model that was made for it.", no_args_is_help=True)
 
 
@@ -30,10 +32,17 @@ def run(
     from controlplane.demo.run import run_demo
     from controlplane.demo.scenario import DEFAULT_SCENARIO
 
-    # Gateway and workers would outlive a process that is ended without a word.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in ENDINGS:
+        signal.signal(number, _end)
     if not run_demo(DEFAULT_SCENARIO, rate=rate, home=home, plain=plain, keep=keep):
         raise typer.Exit(1)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End in order, once: gateway and workers would outlive a process that is ended in the midst of it."""
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 @app.command()

@@ -21,7 +21,7 @@ class Ahead:
     def look(self, position: int) -> None:
         """Ask for the version of the case at a position, as soon as there is one; what was asked for before ends.
 
-        Whoever has begun a rollout needs no wish any more: the rollout keeps its version running.
+        To be called once the rollout before has traffic: from then on it keeps its version running by itself.
         """
         name = self._names[position] if position < len(self._names) else ""
         if self._asked is not None and self._asked[0] != name:

@@ -26,6 +26,7 @@ from controlplane.store.history import SCORES, History
 from controlplane.store.telemetry_database import reading
 from controlplane.wiring import System
 from registry.catalogue import VersionRecord
+from rollout.phases import BEFORE_TRAFFIC, Phase
 from serving.fleet.port import ReplicaState
 
 LOADING_TIMEOUT_S = 180.0
@@ -117,7 +118,6 @@ class Company:
         """Begin a rollout; see ``Begin``."""
         named = VersionRef(challenger.model, number=challenger.number)
         row = self._desk.start(self._spec.service, named, actor=ACTOR, reason=case.lesson, force=case.force)
-        self._ahead.look(self._position + 1)
         return DeskTrial(self._stores, self._desk, row.id)
 
     def _await_service(self) -> None:
@@ -148,7 +148,8 @@ class Company:
         return min(max(BUSY_SHARE / latency_s, 1.0), HIGHEST_RATE)
 
     def _dress(self, scene: Scene) -> None:
-        self._ahead.look(self._position + 1)
+        if scene.decision is not None and Phase(scene.decision["phase"]) not in BEFORE_TRAFFIC:
+            self._ahead.look(self._position + 1)
         view = self._system.controller.snapshot().services.get(self._spec.service)
         scene.rate = view.request_rate if view is not None else 0.0
         scene.answered = dict(self._traffic.totals.versions)

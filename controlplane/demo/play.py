@@ -126,7 +126,7 @@ def _look_after(trial: Trial, record: Record) -> None:
         trial.ask(ManualAction(ManualKind.ABORT, PERSON, "it can't be carried out"))
     elif record.phase is Phase.PAUSED:
         trial.ask(ManualAction(ManualKind.RESUME, PERSON, "what both versions suffered is over"))
-    elif record.is_held and record.well_s >= CALM_S:
+    elif record.is_unseen and record.well_s >= CALM_S:
         trial.ask(ManualAction(ManualKind.PAUSE, PERSON, "both versions suffered; looking into it"))
 
 

@@ -14,25 +14,23 @@ from rollout.verdicts import Outcome
 FATES = {Phase.PROMOTED: Fate.PROMOTED, Phase.ROLLED_BACK: Fate.ROLLED_BACK, Phase.ABORTED: Fate.ABORTED}
 UNTOLD = {ReasonCode.PROMOTED, ReasonCode.ROLLED_BACK, ReasonCode.ENDED_BY_PERSON, ReasonCode.ABORTED}
 """What tells that something is done, and not why."""
-HOLDS = {ReasonCode.ENVIRONMENT, ReasonCode.UNCLEAR, ReasonCode.BURN}
-"""What holds the share while both versions suffer, and in the minutes after that."""
 TROUBLED_SHARE = 0.1
 
 
 class Record:
     """The decisions so far.
 
-    ``is_held``: the share is held since both versions burned, and nobody has looked yet. ``why`` is the sentence that
-    the ending stands on.
+    ``is_unseen``: both versions burned on the way, and nobody has looked yet. ``why`` is the sentence that the ending
+    stands on.
     """
 
     def __init__(self, spec: ServiceSpec) -> None:
         self.phase, self.served = Phase.PENDING, Served()
-        self.is_held = False
+        self.is_unseen = False
         self.why = ""
         self._objectives = Objectives.of(spec)
         self._by: tuple[str, ...] = ()
-        self._is_unseen = self._was_held = self._was_champion = self._was_refused = False
+        self._was_held = self._was_champion = self._was_refused = False
         self._traffic_since_s: float | None = None
         self._troubled_s = self._last_s = 0.0
 
@@ -52,14 +50,13 @@ class Record:
         self.phase, code = Phase(decision["phase"]), ReasonCode(decision["reason"])
         self._was_champion |= self.phase is Phase.BAKING
         self._was_refused |= self.phase is Phase.FAILED and self._traffic_since_s is None
-        self._is_unseen = code is ReasonCode.ENVIRONMENT or (self._is_unseen and self.phase is not Phase.PAUSED)
-        self.is_held = self._is_unseen and code in HOLDS
+        self.is_unseen = code is ReasonCode.ENVIRONMENT or (self.is_unseen and self.phase is Phase.PROGRESSING)
         self._was_held |= code is ReasonCode.ENVIRONMENT
         self._objectives.count(self.served, seen)
         if self.phase not in BEFORE_TRAFFIC | ENDED | {Phase.FAILED, Phase.ABORTING}:
             self._last_s = entry.at_s
             self._traffic_since_s = entry.at_s if self._traffic_since_s is None else self._traffic_since_s
-            if not self._objectives.is_well(seen, share=TROUBLED_SHARE):
+            if self._objectives.is_troubled(seen, share=TROUBLED_SHARE):
                 self._troubled_s = entry.at_s
         if code is ReasonCode.PROVEN_HARM:
             proven = (verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value)

@@ -60,10 +60,10 @@ class Objectives:
         scores = [seen.scores[name].challenger for name in self.scored if name in seen.scores]
         served.wrong += max((sum(score == 0 for score in found) for found in scores), default=0)
 
-    def is_well(self, seen: Observation, *, share: float) -> bool:
-        """Tell whether there was traffic, and no more than a share of it on both versions failed or came late."""
+    def is_troubled(self, seen: Observation, *, share: float) -> bool:
+        """Tell whether more than a share of the traffic on both versions failed or came late; none is no trouble."""
         arms = [_worst(arm) for arm in _tallies(seen, (*self.counted, *self.timed))]
-        return sum(arm.bad for arm in arms) <= share * sum(arm.total for arm in arms) > 0
+        return sum(arm.bad for arm in arms) > share * sum(arm.total for arm in arms)
 
 
 def _tallies(seen: Observation, names: tuple[str, ...]) -> tuple[list[Tally], list[Tally]]:

@@ -15,16 +15,18 @@ from controlplane.guard.freezing import Freezing
 from controlplane.loop.ports import Orders, Sight
 from controlplane.store.freezes import Freeze
 from controlplane.store.kills import Kill
+from controlplane.store.services import Production
 from controlplane.store.undos import Undo
 from controlplane.store.watches import Key
 from controlplane.stores import Stores
 from rollout.evidence.counts import Tally
-from rollout.phases import LEGAL, ManualAction, ManualKind
+from rollout.phases import LEGAL, ManualAction, ManualKind, Phase
 from rollout.serving_watch import Alarm, Glance, ServingWatch, begin_watch, watch
 
 SAVE_EVERY_S = 10.0
 CALM_S = 5.0
 HARM = "watch.harm-proven"
+TAKEN_BACK = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ServingGuard:
         self._watches: dict[Key, ServingWatch] = {}
         self._saved_s: dict[Key, float] = {}
         self._calm: dict[Key, Sight] = {}
+        self._taken_back: dict[str, tuple[tuple[str, float | None], bool]] = {}
         self._due: set[Key] = set()
         self._harmed: dict[Key, Alarm] = {}
         self._killing: dict[Key, str] = {}
@@ -159,12 +162,25 @@ class ServingGuard:
             return {previous}, Heir(previous, undo.actor, f"{champion} was undone: {undo.reason}")
         if self._is_proven(spec.service, production.previous):
             return set(), NOBODY
+        if sight.rollout is None and self._was_taken_back(production, production.previous):
+            return set(), NOBODY
         since_s = production.since_s if production.since_s is not None else float("-inf")
         if sight.at_s - since_s >= spec.watch.keep_warm:
             return set(), NOBODY
         if self._is_proven(spec.service, production.champion) and spec.watch.on_harm is OnHarm.REVERT:
             return {previous}, Heir(previous, "guard/watch", f"{champion} is proven harmful")
         return {previous}, NOBODY
+
+    def _was_taken_back(self, production: Production, previous: str) -> bool:
+        """Tell whether the version before was rolled back out of its own promotion: it gets no traffic again."""
+        reign = previous, production.since_s
+        known = self._taken_back.get(production.service)
+        if known is None or known[0] != reign:
+            rows = self._stores.rollouts.of_service(production.service)
+            newest = next((row for row in rows if row.challenger == previous), None)
+            known = reign, newest is not None and newest.phase in TAKEN_BACK
+            self._taken_back[production.service] = known
+        return known[1]
 
     def _is_proven(self, service: str, version: str) -> bool:
         known = self._watches.get((service, version))

@@ -126,8 +126,7 @@ class Jobs:
             running = mine.where(JOBS.c.state == JobState.RUNNING.value)
             changed += connection.execute(running.values(cancel=True)).rowcount
             if changed:
-                told = {"actor": actor, "reason": reason, "subject": f"job/{job_id}"}
-                self._audit.write(connection, action="job.cancel", **told)
+                self._audit.write(connection, actor=actor, action="job.cancel", subject=f"job/{job_id}", reason=reason)
             return self._get(connection, job_id)
 
     def signal(self, job_id: str, name: str, document: Mapping[str, Any], *, actor: str) -> bool:

@@ -141,10 +141,11 @@ class Controller:
         hands, at_s = self._hands, self._world.clock.now_s()
         agenda = self._reader.read()
         trials, unread = self._open_trials(agenda)
+        self._leader.step()
         reply, counted = self._fetch()
         seen = hands.look(reply.batches[-1].table_revision if reply.batches else None)
         sights = self._sight(agenda, trials, reply, at_s)
-        self._leader.step()  # judging may have taken long: what is left of the lease is made longer before it ends
+        self._leader.step()  # each part may have taken long: what is left of the lease is made longer before it ends
         asked = self._watchers.look(reply, list(sights.values())) if self._watchers is not None else {}
         orders = {name: self._guard.look(sight) for name, sight in sights.items()}
         decider = Decider(

@@ -146,12 +146,12 @@ class EvidenceDesk:
         kept from long ago.
         """
         batches = [batch for batch in batches if batch.start_s >= since_s]
-        arms = [
+        tried, proven = (
             # What clients chose themselves was not assigned by chance, and says nothing in a comparison.
             [row for row in _attempts_on(version, batches) if row.service == self._spec.service and not row.forced]
             for version in (challenger, champion)
-        ]
-        counts, slices = self._count(*arms)
+        )
+        counts, slices = self._count(tried, proven)
         recent = [found for found in judged if found.sample.at_s >= since_s]
         scores = {
             name: _scores_tick(
@@ -166,7 +166,7 @@ class EvidenceDesk:
             for row in batch.exposures
             if row.rollout_id == rollout_id
         )
-        return Evidence(counts, slices, scores, exposures, self._stratify(*arms, exposures))
+        return Evidence(counts, slices, scores, exposures, self._stratify(tried, proven, exposures))
 
     def _count(self, challenger: Attempts, champion: Attempts) -> tuple[Counts, Mapping[str, Counts]]:
         """Return what both arms did under each objective, overall and by slice."""

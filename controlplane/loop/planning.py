@@ -170,6 +170,8 @@ class Planner:
         effect = f" ({trial.effect}, leader {fence})" if trial is not None else f" (leader {fence})"
         moving = trial is not None and trial.owner() == trial.challenger
         before = service.champion if name in self._plan.crowned else service.previous
+        if trial is not None and before == trial.challenger:
+            before = None  # it is being taken back: nothing to go back to
         actor, why = (f"rollout/{trial.row.id}" if trial is not None else f"service/{name}"), f"production of {name}"
         if trial is None and owner == orders.crown != service.champion:
             actor, why = orders.crown_by, orders.crown_why

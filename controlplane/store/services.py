@@ -154,8 +154,10 @@ class Services:
         if before is not None:
             raise Conflict(f"service {service} has got another champion meanwhile: {before}", hint="look at it again")
         self.crown(connection, service, champion)
-        told = {"actor": actor, "reason": reason, "detail": {"champion": champion}}
-        self._audit.write(connection, action="service.crown", subject=f"service/{service}", **told)
+        subject, detail = f"service/{service}", {"champion": champion}
+        self._audit.write(
+            connection, actor=actor, action="service.crown", subject=subject, reason=reason, detail=detail
+        )
 
     @staticmethod
     def _newest(connection: Connection, service: str) -> ServiceRevision:

@@ -1,5 +1,7 @@
 """Upkeep of the database: what nobody asks for any more goes. Decisions, audit and revisions are kept for ever."""
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, select
 
 from controlplane.store.database import Database
@@ -61,6 +63,6 @@ def _remove(database: Database, table: Table, key: ColumnElement[object], old: C
     return removed
 
 
-def _names(database: Database, wanted: Select[tuple[object]]) -> list[object]:
+def _names(database: Database, wanted: Select[Any]) -> list[object]:
     with database.read() as connection:
         return list(connection.execute(wanted).scalars())

@@ -1,8 +1,8 @@
 """Evidently in a process of its own: it takes seconds to import and reseeds numpy's global generator.
 
 Reads ``{"reference": {column: [...]}, "current": {...}, "points": {name: [[...], [...]]}, "html": path or null}`` from
-standard input and writes one JSON list of ``{"column", "method", "threshold", "score", "drifted"}``, by Evidently's own
-defaults.
+standard input and writes one JSON list of ``{"column", "method", "threshold", "score", "drifted", "n"}``, by the
+defaults of Evidently.
 """
 
 import contextlib
@@ -36,7 +36,14 @@ def compute(request: dict[str, Any]) -> list[dict[str, Any]]:
         method, threshold = str(config.get("method", "")), float(config.get("threshold") or 0.05)
         drifted = score < threshold if "p_value" in method.lower() else score >= threshold
         rows.append(
-            {"column": column, "method": method, "threshold": threshold, "score": score, "drifted": bool(drifted)}
+            {
+                "column": column,
+                "method": method,
+                "threshold": threshold,
+                "score": score,
+                "drifted": bool(drifted),
+                "n": len(request["current"][column]),
+            }
         )
     return rows + [judge_points(name, *sides) for name, sides in request["points"].items()]
 
@@ -48,7 +55,7 @@ def judge_points(name: str, reference: list[list[float]], current: list[list[flo
 
     score, drifted, method = model(threshold=MODEL_THRESHOLD)(pd.DataFrame(current), pd.DataFrame(reference))
     row = {"column": name, "method": method, "threshold": MODEL_THRESHOLD, "score": float(score)}
-    return row | {"drifted": bool(drifted)}
+    return row | {"drifted": bool(drifted), "n": len(current)}
 
 
 def main() -> None:

@@ -22,13 +22,17 @@ QUIET = {"DO_NOT_TRACK": "1", "ANONYMIZED_TELEMETRY": "false"}
 
 @dataclass(frozen=True, slots=True)
 class EvidentlyFigure:
-    """What Evidently says of one column by its defaults: no correction for many columns, no memory of earlier looks."""
+    """What Evidently says of one column by its defaults: no correction for many columns, no memory of earlier looks.
+
+    ``n`` are the values of the window that is judged.
+    """
 
     column: str
     method: str
     threshold: float
     score: float
     drifted: bool
+    n: int
 
 
 def evidently_figures(

@@ -57,7 +57,8 @@ class WeekDrift:
     @property
     def is_known(self) -> bool:
         """Tell whether there was enough data for any verdict."""
-        return any(one.outcome is not Outcome.NO_DATA for one in (*self.verdicts, *self.windows))
+        outcomes = [*(verdict.outcome for verdict in self.verdicts), *(window.outcome for window in self.windows)]
+        return any(outcome is not Outcome.NO_DATA for outcome in outcomes)
 
     @property
     def expected_false_alarms(self) -> float:
@@ -119,7 +120,7 @@ def drift_section(facts: Facts, evidence: Evidence, drift: WeekDrift, extras: Ex
         _prompts_table(drift.windows, evidence, extras.embedder),
     ]
     beside = [
-        (f.column, f.method, f"{f.score:.3g}", f"{f.threshold:g}", "drifted" if f.drifted else "–")
+        (f.column, f.method, Figure(f.score, f.n, evidence=cited), f"{f.threshold:g}", "drifted" if f.drifted else "–")
         for f in extras.evidently
     ]
     if beside or extras.evidently_problem:

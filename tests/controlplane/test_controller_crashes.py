@@ -15,9 +15,17 @@ from tests.controlplane.conftest import SPEC, Bench
 from tests.controlplane.crash_world import Stage
 
 NAMED = {
-    "promotion": "placing m@1 m@2,routing m@1 True,routing m@1 all,alias champion m@2,alias previous m@1,routing m@2 ,placing m@2",
-    "rollback": "routing m@1 True,routing m@1 False,placing m@1",
-    "rollback in bake": "routing m@1 all,routing m@1 False,alias champion m@1,placing m@1",
+    "promotion": (
+        "placing m@1 m@2",
+        "routing m@1 True",
+        "routing m@1 all",
+        "alias champion m@2",
+        "alias previous m@1",
+        "routing m@2 ",
+        "placing m@2",
+    ),
+    "rollback": ("placing m@1 m@2", "routing m@1 True", "routing m@1 False", "placing m@1"),
+    "rollback in bake": ("alias champion m@2", "alias champion m@1", "routing m@1 False", "placing m@1"),
 }
 """Marks that a rollout leaves outside; before and after each of them, and each commit, somebody is killed."""
 
@@ -73,6 +81,7 @@ def make_bench(folder: Path, kind: str) -> Bench:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", NAMED)
 def test_killed_at_any_step_the_rollout_ends_the_same_with_nothing_lost_or_doubled(tmp_path: Path, kind: str) -> None:
     whole = make_bench(tmp_path / "whole", kind)
@@ -81,7 +90,7 @@ def test_killed_at_any_step_the_rollout_ends_the_same_with_nothing_lost_or_doubl
     expected = end_of(whole)
     assert counted_of(whole) == served_of(whole) > 0
     whole.close()
-    assert {f"{when} {name}" for name in NAMED[kind].split(",") for when in ("before", "after")} <= set(steps), steps
+    assert {f"{when} {name}" for name in NAMED[kind] for when in ("before", "after")} <= set(steps), steps
     if kind == "rollback in bake":  # until then it is a promotion
         steps = steps[steps.index("after routing m@1 all") :]
     for number, fatal in enumerate(steps):

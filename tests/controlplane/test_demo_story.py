@@ -147,6 +147,16 @@ def test_a_good_version_that_must_be_rolled_back_is_not_as_expected(stand: Stand
     assert not result.as_expected
 
 
+def test_a_rollout_of_a_version_that_is_kept_warm_ends_all_the_same(stand: Stand) -> None:
+    bench = stand.bench
+    with bench.stores.database.write() as connection:
+        bench.stores.fleet_wishes.warm(connection, bench.challenger, 600.0, actor="test", reason="it is tried next")
+    result = stand.play(Case("black", Ending(Fate.REFUSED), "its first prompts show it"))
+    assert result.as_expected
+    assert result.duration_s < 60, "nobody waits until it has been let go"
+    assert bench.challenger in bench.fleet.running
+
+
 def test_what_users_got_is_counted_from_the_ledger(stand: Stand) -> None:
     leaky = stand.play(next(case for case in DEFAULT_SCENARIO.cases if case.version == "leaky"))
     assert leaky.served.rescued == leaky.served.failed > 0

@@ -15,7 +15,7 @@ from controlplane.guard.budgets import Budgets
 from controlplane.guard.freezing import Freezing
 from controlplane.guard.guard import make_guard
 from controlplane.stores import Stores
-from rollout.phases import Phase
+from rollout.phases import ManualAction, ManualKind, Phase
 from tests.controlplane.conftest import SPEC, Bench
 
 WATCHED = SPEC + "watch: {keep_warm: 1m}\n"
@@ -109,6 +109,21 @@ def test_an_undone_champion_gives_way_to_the_one_before_in_the_name_of_who_asked
     guarded.ticks(30)
     assert guarded.owner == "m@1", "what is done is not done again"
     assert guarded.safety.offer_undo("tags").effect.startswith("all traffic of tags goes from m@1 back to m@2")
+
+
+def test_a_version_that_was_taken_back_in_bake_is_no_refuge(guarded: GuardedBench) -> None:
+    guarded.run(until=lambda d: d.state.phase is Phase.BAKING)
+    abort = ManualAction(ManualKind.ABORT, "eva", "its pictures are not what we want")
+    with guarded.stores.database.write() as connection:
+        guarded.stores.wishes.ask(connection, guarded.rollout_id, abort)
+    assert guarded.run().state.phase is Phase.ABORTED
+    production = guarded.stores.services.production("tags")
+    assert (production.champion, production.previous) == ("m@1", "m@2"), "it had been champion for a moment"
+    guarded.traffic.bad[1] = 0.6
+    guarded.ticks(40)
+    assert "watch.harm-proven" in codes(guarded)
+    assert guarded.owner == "m@1"
+    assert guarded.challenger not in guarded.fleet.running
 
 
 def test_harm_after_the_time_that_the_old_one_is_kept_is_only_told(guarded: GuardedBench) -> None:

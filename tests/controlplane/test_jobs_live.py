@@ -100,7 +100,7 @@ def test_a_profile_is_measured_and_kept_with_its_version(jobs: Jobs, home: Path)
     assert {(point["steps"], point["batch"]) for point in told["points"]} == {(1, 1), (1, 2), (2, 1), (2, 2)}
     assert all(point["peak_memory_bytes"] > 100 << 20 and point["p50"]["value_s"] > 0 for point in told["points"])
     kept = open_catalogue(home).list_versions("tags")[0]
-    assert kept.serving["cpu"].capacity is not None, "its workers are started by what was found"
+    assert kept.serving["cpu"].cold_start_s == told["loading"]["cold_s"], "its workers are started by what was found"
 
 
 def test_a_version_is_made_from_another_and_proven(jobs: Jobs, home: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_golden_rows_fill_every_table_of_their_schema() -> None:
 
 def test_a_released_migration_is_never_changed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
-    for golden in GOLDEN.glob("*.sql"):
+    for golden in sorted(GOLDEN.glob("*.sql")):
         upgrade(Database(url), golden.stem)
         with closing(sqlite3.connect(tmp_path / "x.db")) as file:
             made = [row[0] for row in file.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")]

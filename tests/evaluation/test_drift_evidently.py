@@ -15,8 +15,13 @@ def test_evidently_says_what_its_defaults_say(tmp_path: Path) -> None:
     html = tmp_path / "evidently.html"
     reference = {"steady": rng.normal(size=900), "moved": rng.normal(size=900)}
     current = {"steady": rng.normal(size=300), "moved": rng.normal(0.8, 1.0, size=300)}
-    found = {figure.column: figure for figure in evidently_figures(reference, current, html=html)}
+    points = {"asked": (rng.normal(size=(300, 4)), rng.normal(1.0, 1.0, size=(200, 4)))}
+    found = {figure.column: figure for figure in evidently_figures(reference, current, points=points, html=html)}
     assert found["moved"].drifted
+    assert found["moved"].n == 300
+    assert found["asked"].drifted
+    assert (found["asked"].n, found["asked"].threshold) == (200, 0.55)
+    assert 0.55 < found["asked"].score <= 1.0
     assert found["moved"].threshold == 0.05
     assert html.stat().st_size > 1_000_000
 

@@ -66,7 +66,7 @@ def test_an_incident_is_what_happened_to_one_thing_told_by_its_gravest_line() ->
     assert isinstance(rollout[2], Figure)
     assert rollout[2].value == 120.0
     assert service[0] == "service/tags"
-    times = [row[0] for row in found.tables[2].rows]
+    times = [str(row[0]) for row in found.tables[2].rows]
     assert times == sorted(times)
     assert len(times) == 4
 

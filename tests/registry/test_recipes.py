@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +105,16 @@ def test_recipes_of_pipelines_refuse_other_kinds(name: str) -> None:
 def test_recipes_of_gpus_are_refused_on_a_cpu_in_the_librarys_words(name: str, words: str) -> None:
     with pytest.raises(Unavailable, match=words):
         check_needs(PLAIN[name], PIPELINE, "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("recipe", [*map(str, PLAIN), "steps=4", "guidance=1", "scheduler=ddim"])
+def test_without_a_cuda_device_every_recipe_for_one_says_what_is_missing(recipe: str) -> None:
+    (one,) = read_recipes(recipe)
+    told = "it runs on the CPU" if one.needs.device == "cpu" else "torch sees no CUDA device here"
+    with pytest.raises(Unavailable, match=told) as refusal:
+        check_needs(one, LoadingPlan(kind=min(one.needs.kinds), model_file="m"), "cuda")
+    assert refusal.value.hint == "choose another recipe, or a machine that has it"
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it() -> None:

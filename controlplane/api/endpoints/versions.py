@@ -1,6 +1,6 @@
 """Models and their versions."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
@@ -89,7 +89,7 @@ def list_version_actions(
 def adopt_version(model: ModelName, body: AdoptBody, who: Operator, context: Context) -> VersionDocument:
     """Take up a version that was registered in MLflow by other means; its files are inspected first."""
     version, database, audit = VersionId(model, body.number), context.stores.database, context.stores.audit
-    told = {"actor": who.actor, "subject": f"version/{version}", "reason": body.reason}
+    told: dict[str, Any] = {"actor": who.actor, "subject": f"version/{version}", "reason": body.reason}
     # MLflow knows nothing of our transactions: who asks is written down before anything is taken up.
     with database.write() as connection:
         audit.write(connection, action="version.adopt", **told)

@@ -27,7 +27,7 @@ from registry.generation import GENERATION_FILE
 HUNGRY_HEADROOM_BYTES: Final = 96 * 2**20
 LEAKY_HEADROOM_BYTES: Final = 80 * 2**20
 LEAKED_BYTES: Final = 2 * 2**20
-STALE_AFTER: Final = 110
+STALE_AFTER: Final = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ VERSIONS: Final = (
     ),
     DemoVersion(
         "wears-out",
-        "a leak of state: as good as distilled for the first 110 requests, then pictures of earlier prompts",
+        "a leak of state: as good as distilled for the first 125 requests, then pictures of earlier prompts",
         layers=("good", "distilled"),
         defaults=FEW_STEPS,
         faults={"stale_prompts_after": STALE_AFTER},
