@@ -16,8 +16,9 @@ class AttemptCounts(Frozen):
 
     ``mirrored`` tells copies from live attempts, ``forced`` those of clients that asked for the version. ``weight`` is
     the challenger's share under which a split assigned the requests when they arrived, and ``None`` where none did
-    (copies, forced ones, second attempts): only what one share assigned may be compared between versions. ``bad`` counts attempts that gave no usable answer, by reason (``oom``, ``timeout``,
-    ``error``, ``refused``; ``abandoned``: the client went away after longer than every threshold); ``slow`` counts,
+    (copies, forced ones, second attempts): only what one share assigned may be compared between versions. ``bad``
+    counts attempts that gave no usable answer, by reason (``oom``, ``timeout``, ``error``, ``refused``; ``abandoned``:
+    the client went away after longer than every threshold); ``slow`` counts,
     per latency objective, answers later than its threshold, failed attempts included. ``latency_sum_s`` and ``latency``
     are over the good ones, from the arrival at the gateway; ``queue`` is how long attempts waited for a slot.
     ``cancelled`` attempts, whose client went away earlier, are in no other count. ``cold`` counts the attempts that

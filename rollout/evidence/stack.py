@@ -177,7 +177,7 @@ def _log_factors(stack: Stack, evidence: Evidence, tick: TickArrays, deflation: 
 
 
 def _arms_log_factor(stack: Stack, evidence: Evidence, tick: TickArrays) -> Array:
-    """Return ln of the two-arm factors (..., Ta, K): the product over the strata, in each of which one coin was thrown."""
+    """Return ln of the two-arm factors (..., Ta, K): a product over strata, in each of which one coin was thrown."""
     cell = stack.arms_cell
     strata = tick.arms
     if strata is None:

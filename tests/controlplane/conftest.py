@@ -64,9 +64,7 @@ class Bench:
         self.guard: Guard | None = None
         self.watchers: Watchers | None = None
         data_plane = Gateways(self.traffic)
-        self.world = World(
-            self.clock, SeededRng(5), self.catalogue, self.fleet, data_plane, Means(memory_budget_bytes)
-        )
+        self.world = World(self.clock, SeededRng(5), self.catalogue, self.fleet, data_plane, Means(memory_budget_bytes))
         self.controller = self.control()
 
     def control(self, holder: str = "one") -> Controller:
