@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
-# Threads that wait must not spin on cores that others need: torch in two processes takes a hundred times as long.
+# Threads that wait must not spin on cores that others need: torch in two processes takes many times as long.
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help

@@ -24,7 +24,7 @@ QUIET_LIBRARIES = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Threads of torch that wait would else spin: two workers on the same cores take a hundred times as long.
+    # Threads of torch that wait would else spin: two workers on the same cores take many times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 LEAN = {"MALLOC_ARENA_MAX": "2"}

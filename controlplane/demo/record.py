@@ -27,7 +27,7 @@ class Record:
     def __init__(self, spec: ServiceSpec) -> None:
         self.phase, self.served = Phase.PENDING, Served()
         self.is_unseen = False
-        self.why = ""
+        self.why, self._told = "", ReasonCode.STARTED
         self._objectives = Objectives.of(spec)
         self._by: tuple[str, ...] = ()
         self._was_held = self._was_champion = self._was_refused = False
@@ -61,8 +61,8 @@ class Record:
         if code is ReasonCode.PROVEN_HARM:
             proven = (verdict for verdict in decision["verdicts"] if verdict["outcome"] == Outcome.HARM.value)
             self._by = tuple(str(verdict["gate"]) for verdict in proven)
-        if code in NOTIFYING and code not in UNTOLD:
-            self.why = str(decision["sentence"])
+        if code in NOTIFYING and code not in UNTOLD and code is not self._told:
+            self.why, self._told = str(decision["sentence"]), code
 
     def ending(self) -> Ending:
         """Return how it ended."""
