@@ -16,13 +16,14 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from contracts.clock import SystemClock
-from contracts.ids import VersionId
+from contracts.ids import VersionId, VersionRef
 from contracts.rng import SeededRng
 from contracts.specs.loading import load_service_spec
 from contracts.wire.counted import Counted
@@ -37,7 +38,7 @@ from controlplane.server.collector import collect_seldom
 from controlplane.store.migrate import open_store
 from controlplane.store.rollouts import Start
 from controlplane.stores import Stores
-from registry.catalogue import Registration
+from registry.catalogue import Registration, VersionRecord
 from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import start
 from rollout.policy import compile_policy
@@ -71,6 +72,33 @@ class StillFleet(FakeFleet):
         if self._seen is None:
             self._seen = super().observe()
         return self._seen
+
+
+class ManyModels:
+    """A stand-in catalogue for each model, so that what is asked of one costs the same however many there are."""
+
+    def __init__(self) -> None:
+        self._models: defaultdict[str, FakeCatalogue] = defaultdict(FakeCatalogue)
+
+    def register(self, model: str, registration: Registration) -> VersionRecord:
+        """Give the next version of a model its number."""
+        return self._models[model].register(model, registration)
+
+    def get(self, reference: VersionRef) -> VersionRecord:
+        """Return a version by number or alias."""
+        return self._models[reference.model].get(reference)
+
+    def list_versions(self, model: str) -> list[VersionRecord]:
+        """Return a model's versions, newest first."""
+        return self._models[model].list_versions(model)
+
+    def fetch(self, version: VersionId) -> Path:
+        """Return the directory that was registered."""
+        return self._models[version.model].fetch(version)
+
+    def move_alias(self, version: VersionId, alias: str, *, actor: str, reason: str) -> VersionId | None:
+        """Point an alias at a version."""
+        return self._models[version.model].move_alias(version, alias, actor=actor, reason=reason)
 
 
 class BusyGateway:
@@ -152,7 +180,7 @@ def main() -> None:
 
 def measure(folder: Path, rollouts: int, *, ticks: int) -> None:
     """Tick once a second, and print the CPU of it."""
-    clock, catalogue, fleet = SystemClock(), FakeCatalogue(), StillFleet()
+    clock, catalogue, fleet = SystemClock(), ManyModels(), StillFleet()
     stores = Stores.on(open_store(f"sqlite:///{folder / 'roost.db'}"), b"k" * 32)
     for number in range(2 * rollouts):
         catalogue.register(f"m{number // 2:04d}", Registration(folder))

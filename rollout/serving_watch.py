@@ -9,7 +9,7 @@ Counts are deflated while bad requests come in bursts.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from contracts.errors import InvalidInput
@@ -35,13 +35,15 @@ FEWEST_BAD: Final = 5
 class Glance:
     """What one tick brought of one version, by objective: its attempts, its service's requests, its scores.
 
-    Attempts prove harm; burns are of what users got.
+    Attempts prove harm; burns are of what users got. Without ``proves`` only burns are looked at: somebody else judges
+    the version at present.
     """
 
     at_s: float
     attempts: Mapping[str, Tally] = field(default_factory=dict)
     requests: Mapping[str, Tally] = field(default_factory=dict)
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    proves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ class ObjectiveWatch:
     firing: tuple[int, ...] = ()
 
 
+PARTS: Final = fields(ObjectiveWatch)
+
+
 @dataclass(frozen=True, slots=True)
 class ServingWatch:
     """The watch over one version since it owns production; burns are judged twice a minute."""
@@ -79,7 +84,8 @@ class ServingWatch:
     def to_json(self) -> str:
         """Return the watch as JSON; ``from_json`` gives back an equal one."""
         rows = {
-            name: asdict(watch) | {"process": watch.process.to_json(), "dispersion": watch.dispersion.to_json()}
+            name: {part.name: getattr(watch, part.name) for part in PARTS}
+            | {"process": watch.process.to_json(), "dispersion": watch.dispersion.to_json()}
             for name, watch in self.objectives.items()
         }
         document = {"schema": SCHEMA, "since_s": self.since_s, "at_s": self.at_s, "judged_s": self.judged_s}
@@ -123,7 +129,8 @@ def watch(
     after = {}
     for name, slo in objectives.items():
         known = state.objectives.get(name) or ObjectiveWatch(_start(slo), glance.at_s)
-        known = _prove(name, slo, known, glance, passed_s=passed_s, false_alarms=false_alarms, alarms=alarms)
+        if glance.proves:
+            known = _prove(name, slo, known, glance, passed_s=passed_s, false_alarms=false_alarms, alarms=alarms)
         if not isinstance(slo, ScoreSlo):
             known = _count(known, glance.requests.get(name, Tally()), glance.at_s)
             if judging:

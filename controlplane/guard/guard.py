@@ -24,9 +24,11 @@ from rollout.phases import LEGAL, ManualAction, ManualKind, Phase
 from rollout.serving_watch import Alarm, Glance, ServingWatch, begin_watch, watch
 
 SAVE_EVERY_S = 10.0
-CALM_S = 5.0
+CALM_S = 10.0
 HARM = "watch.harm-proven"
 TAKEN_BACK = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
+JUDGED = frozenset({Phase.PROGRESSING, Phase.PROMOTING, Phase.BAKING})
+"""Phases in which the rollout judges both versions; it alone can tell an outage from a fault."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ NOBODY = Heir()
 class ServingGuard:
     """Watches champions, brings the version before back where harm is proven in time, and enforces kills and freezes.
 
-    What may be bad is watched at once; what is good waits up to five seconds for more. Watches are written every ten
-    seconds and whenever they found something: a leader that falls loses at most so much of their evidence, and never a
-    proof.
+    While a rollout judges the champion beside its challenger, the guard proves nothing of it: an outage of both would
+    condemn a good version. What may be bad is watched at once; what is good waits up to ten seconds for more. Watches
+    are written every ten seconds and whenever they found something: a leader that falls loses at most so much of their
+    evidence, and never a proof.
     """
 
     def __init__(self, stores: Stores, clock: Clock, freezing: Freezing) -> None:
@@ -83,8 +86,10 @@ class ServingGuard:
     def look(self, sight: Sight) -> Orders:
         """Take what one tick brought of one service, and say what has to be done at once."""
         standing, name = self._look_up(sight.at_s), sight.spec.service
-        alarms = self._watch(sight)
         killed = {VersionId.parse(version) for version in standing.kills.get(name, {})}
+        # Nobody serves for a version that was stopped: what users don't get proves nothing of it.
+        stopped = sight.production.champion is not None and VersionId.parse(sight.production.champion) in killed
+        alarms = () if stopped else self._watch(sight)
         killed |= {VersionId.parse(version) for service, version in self._killing if service == name}
         keep, heir = self._fall_back(sight, standing, killed)
         return Orders(
@@ -128,8 +133,9 @@ class ServingGuard:
         before = self._calm.pop(key, None)
         if before is not None and before.at_s >= since_s:
             batches, judged = (*before.batches, *sight.batches), (*before.judged, *sight.judged)
-            sight = replace(sight, batches=batches, judged=judged)
-        if _is_calm(sight) and sight.at_s - known.at_s < CALM_S:
+            rollout = before.rollout if _is_judged(before) else sight.rollout
+            sight = replace(sight, rollout=rollout, batches=batches, judged=judged)
+        if (_is_judged(sight) or _is_calm(sight)) and sight.at_s - known.at_s < CALM_S:
             self._calm[key] = sight
             return ()
         glance = _glance(sight, VersionId.parse(production.champion))
@@ -207,13 +213,22 @@ class ServingGuard:
             self._stores.rollouts.remember(connection, promoted, promoted.digest, why)
 
 
+def _is_judged(sight: Sight) -> bool:
+    return sight.rollout is not None and sight.rollout.phase in JUDGED
+
+
 def _is_calm(sight: Sight) -> bool:
     """Tell whether nothing in it can be evidence of harm, or of a burn."""
     if sight.judged:
         return False
-    attempts = (row for batch in sight.batches for row in batch.attempts)
-    requests = (row for batch in sight.batches for row in batch.requests)
-    return not any(row.bad or any(row.slow.values()) for row in attempts) and not any(row.bad for row in requests)
+    for batch in sight.batches:
+        for row in batch.attempts:
+            if row.bad or (row.slow and any(row.slow.values())):
+                return False
+        for request in batch.requests:
+            if request.bad:
+                return False
+    return True
 
 
 def _glance(sight: Sight, version: VersionId) -> Glance:
@@ -229,7 +244,7 @@ def _glance(sight: Sight, version: VersionId) -> Glance:
         attempts[name] = _attempts(sight, name, slo, lanes.get(name), version)
         everybody = isinstance(slo, LatencySlo)
         requests[name] = _attempts(sight, name, slo, lanes.get(name), None) if everybody else _requests(sight, spec)
-    return Glance(sight.at_s, attempts, requests, scores)
+    return Glance(sight.at_s, attempts, requests, scores, proves=not _is_judged(sight))
 
 
 def _attempts(sight: Sight, name: str, slo: Slo, lane: str | None, version: VersionId | None) -> Tally:

@@ -15,6 +15,8 @@ from controlplane.guard.budgets import Budgets
 from controlplane.guard.freezing import Freezing
 from controlplane.guard.guard import make_guard
 from controlplane.stores import Stores
+from registry.catalogue import Registration
+from rollout.actions import ReasonCode
 from rollout.phases import ManualAction, ManualKind, Phase
 from tests.controlplane.conftest import SPEC, Bench
 
@@ -87,6 +89,33 @@ def test_harm_after_the_end_of_a_rollout_brings_the_version_before_back(guarded:
     guarded.traffic.bad[1] = 0.6
     guarded.ticks(60)
     assert guarded.owner == "m@1", "a version that was proven harmful is no refuge"
+
+
+def test_an_outage_of_both_while_a_rollout_compares_them_condemns_nobody(guarded: GuardedBench) -> None:
+    third = guarded.catalogue.register("m", Registration(guarded.folder)).id
+    guarded.promote()
+    guarded.begin(third)
+    guarded.run(until=lambda d: d.state.phase is Phase.PROGRESSING and d.weight > 0)
+    guarded.traffic.bad[2] = guarded.traffic.bad[3] = 0.6
+    guarded.ticks(20)
+    assert guarded.view.decision is not None
+    assert guarded.view.decision.reason.code is ReasonCode.ENVIRONMENT
+    assert guarded.champion in guarded.fleet.running, "there was somebody to go back to"
+    assert guarded.owner == "m@2"
+    assert "watch.harm-proven" not in codes(guarded)
+    row = next(row for row in guarded.stores.rollouts.of_service("tags") if row.challenger == "m@2")
+    assert guarded.stores.rollouts.rolled_back("tags", row.digest) is None
+
+
+def test_what_users_do_not_get_after_a_kill_proves_nothing_of_the_version(guarded: GuardedBench) -> None:
+    guarded.promote()
+    guarded.safety.kill("tags", VersionRef("m", number=1), actor="eva", reason="old")
+    guarded.safety.kill("tags", VersionRef("m", number=2), actor="eva", reason="draws faces")
+    guarded.traffic.bad[2] = 1.0
+    guarded.ticks(40)
+    assert "watch.harm-proven" not in codes(guarded)
+    row = guarded.stores.rollouts.of_service("tags")[0]
+    assert guarded.stores.rollouts.rolled_back("tags", row.digest) is None
 
 
 def test_an_undone_champion_gives_way_to_the_one_before_in_the_name_of_who_asked(guarded: GuardedBench) -> None:
