@@ -115,7 +115,7 @@ class Controller:
             if self._lease is None:
                 self._hands = None
             else:
-                _require_right_clock(self._lease)
+                _require_right_clock(self._leader.ahead_s)
                 self._lead(self._lease)
         except (RoostError, SQLAlchemyError) as error:
             # Nobody knows what of this tick was written: the next one begins with what the stores say.
@@ -273,10 +273,10 @@ class Controller:
         )
 
 
-def _require_right_clock(lease: Lease) -> None:
-    if abs(lease.ahead_s) > MOST_SKEW_S:
-        told = "ahead of" if lease.ahead_s > 0 else "behind"
+def _require_right_clock(ahead_s: float) -> None:
+    if abs(ahead_s) > MOST_SKEW_S:
+        told = "ahead of" if ahead_s > 0 else "behind"
         raise Conflict(
-            f"this machine's clock is {abs(lease.ahead_s):.0f} s {told} the database's: it does not lead",
+            f"this machine's clock is {abs(ahead_s):.0f} s {told} the database's: it does not lead",
             hint="set both clocks by NTP; roost doctor shows the difference",
         )

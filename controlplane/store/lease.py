@@ -23,7 +23,8 @@ class Lease:
     """A grant: ``fence`` is its number, ``until_s`` its end on the database's clock.
 
     ``stop_s`` is when its holder stops acting by its own monotonic clock, a little earlier. ``ahead_s`` is by how much
-    at least the holder's wall clock is ahead of the database's, below 0 when it is behind.
+    at least the holder's wall clock was ahead of the database's, below 0 when it was behind; ``wall_s`` is what it read
+    beyond the monotonic one then.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Lease:
     until_s: float
     stop_s: float
     ahead_s: float = 0.0
+    wall_s: float = 0.0
 
 
 class Leases:
@@ -73,6 +75,11 @@ class Leases:
         """Tell by the local clock alone whether its holder may still act; needs no database."""
         return self._clock.monotonic_s() < lease.stop_s
 
+    def ahead_s(self, lease: Lease) -> float:
+        """Return by how much this clock is ahead of the database's: as at the grant, and what it was set by since."""
+        monotonic_s, now_s = self._read_clock()
+        return lease.ahead_s + (now_s - monotonic_s - lease.wall_s)
+
     def require(self, connection: Connection, lease: Lease) -> None:
         """Refuse the rest of a transaction unless the lease holds, and keep it from being taken until the commit.
 
@@ -96,7 +103,8 @@ class Leases:
         """Return a grant that was asked for when our clocks read ``begun`` with what it means by them."""
         granted_s = lease.until_s - length_s  # by the database's clock, which was read since then
         ahead_s = max(begun[1] - granted_s, 0.0) - max(granted_s - self._clock.now_s(), 0.0)
-        return replace(lease, stop_s=begun[0] + length_s * (1 - MARGIN), ahead_s=ahead_s)
+        wall_s = begun[1] - begun[0]
+        return replace(lease, stop_s=begun[0] + length_s * (1 - MARGIN), ahead_s=ahead_s, wall_s=wall_s)
 
 
 class Leader:
@@ -121,6 +129,11 @@ class Leader:
             if lease is not None and not self._leases.is_live(lease):
                 self._lease = None
         return self._lease
+
+    @property
+    def ahead_s(self) -> float:
+        """By how much this contender's clock is ahead of the database's; 0 while it doesn't lead."""
+        return 0.0 if self._lease is None else self._leases.ahead_s(self._lease)
 
     def resign(self) -> None:
         """Give the lease back."""

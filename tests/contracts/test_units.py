@@ -91,3 +91,4 @@ def test_quantities_are_shown_as_people_write_them() -> None:
         "0 %", "1.82 %", "50 %", "99.5 %", "99.953 %", "100 %",
     ]  # fmt: skip
     assert format_bytes(4_508_876) == "4.3 MiB"
+    assert format_bytes(1000 * 2**20) == "1000 MiB"

@@ -104,6 +104,30 @@ def test_a_control_plane_whose_clock_is_wrong_leaves_the_lead_to_another(bench: 
     assert bench.run().state.phase is Phase.PROMOTED
 
 
+@pytest.mark.parametrize("set_by_s", [-600.0, 600.0])
+def test_not_one_decision_is_made_by_a_clock_that_was_set_while_it_led(bench: Bench, set_by_s: float) -> None:
+    bench.run(until=lambda d: d.weight > 0.1)
+    own = FakeClock(bench.clock.now_s())
+    bench.controller.close()
+    world, stores = bench.world, bench.stores
+    bench.world, bench.stores = replace(world, clock=own), Stores.on(stores.database, b"k" * 32, own)
+    bench.controller = bench.control("set")
+    own.advance(1.0)
+    bench.ticks()
+    assert bench.controller.leads
+    before = stores.ledger.verify()
+    own.set_back(-set_by_s)
+    own.advance(1.0)
+    bench.ticks()
+    assert not bench.controller.leads
+    assert "this machine's clock is 600 s" in bench.controller.snapshot().problem
+    assert stores.ledger.verify() == before
+    bench.controller.close()
+    bench.world, bench.stores = world, stores
+    bench.controller = bench.control("right")
+    assert bench.run().state.phase is Phase.PROMOTED
+
+
 @pytest.mark.parametrize("is_written", [False, True], ids=["write lost", "answer lost"])
 def test_a_tick_whose_write_fails_counts_nothing_twice_and_nothing_never(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, is_written: bool
