@@ -114,8 +114,8 @@ def test_not_one_decision_is_made_by_a_clock_that_was_set_while_it_led(bench: Be
     bench.controller = bench.control("set")
     own.advance(1.0)
     bench.ticks()
-    assert bench.controller.leads
-    before = stores.ledger.verify()
+    led, before = bench.controller.leads, stores.ledger.verify()
+    assert led
     own.set_back(-set_by_s)
     own.advance(1.0)
     bench.ticks()
