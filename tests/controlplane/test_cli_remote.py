@@ -94,8 +94,7 @@ class Scripted:
             return problem(401, "unauthenticated", "the token is not valid")
         if self.refusal is not None and request.method != "GET":
             return problem(*self.refusal)
-        # Again and again: one that comes while an object is being finalised is ignored by the interpreter.
-        if 0 < self.interrupts_at <= len(self.asked):
+        if len(self.asked) == self.interrupts_at:
             os.kill(os.getpid(), signal.SIGINT)
         if self.away > 0 and request.method == "GET":
             self.away -= 1
@@ -242,6 +241,15 @@ def test_watching_ends_with_the_rollout(plane: Scripted, roost: Roost) -> None:
     assert roost("rollout", "get", "-w", "tags-2-abcdef") == 10
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt interrupt, also where a shell started the tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_has_its_status(plane: Scripted, roost: Roost) -> None:
     plane.interrupts_at = 3
     assert roost("rollout", "wait", "tags-2-abcdef") == 130
