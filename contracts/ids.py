@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
@@ -52,9 +52,8 @@ def parse_alias(text: str) -> str:
     return alias
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class VersionId:
-    """One immutable version of a registered model, written ``tags@13``."""
+class VersionId(NamedTuple):
+    """One immutable version of a registered model, written ``tags@13``; a tuple, since so much is looked up by it."""
 
     model: str
     number: int

@@ -7,7 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from contracts.errors import InvalidInput
 from contracts.ids import NAME_PATTERN
 
-VERSION_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?@[A-Za-z0-9][A-Za-z0-9_-]{0,98}$"
+NUMBER_PATTERN = r"^(?:[1-9][0-9]{0,17}|[A-Za-z][A-Za-z0-9_-]{0,98})$"
+VERSION_PATTERN = f"{NAME_PATTERN[:-1]}@{NUMBER_PATTERN[1:]}"
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=100)]
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, max_length=200, examples=["tags@13", "tags@champion"])]

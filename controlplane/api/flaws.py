@@ -6,12 +6,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from contracts.ids import NAME_PATTERN
-from controlplane.api.documents import ID_PATTERN, VERSION_PATTERN
+from controlplane.api.documents import ID_PATTERN, NUMBER_PATTERN, VERSION_PATTERN
 
 WORDS: Mapping[str, tuple[str, str]] = {
     NAME_PATTERN: ("a name", "use at most 100 letters, digits and, between them, dots, dashes and underscores"),
     VERSION_PATTERN: ("a version", "write MODEL@NUMBER or MODEL@ALIAS, such as tags@13"),
-    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,98}$": ("a number or an alias", "write 13, or champion"),
+    NUMBER_PATTERN: ("a number or an alias", "write 13, or champion"),
     ID_PATTERN: ("an id", "copy it from a list, where ids stand whole"),
     r"^[0-9a-f]{12}$": ("an id", "copy it from a list, where ids stand whole"),
     r"^[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,198}[A-Za-z0-9])?$": (

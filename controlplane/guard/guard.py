@@ -12,7 +12,7 @@ from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
 from contracts.specs.watch import OnHarm
 from controlplane.guard.freezing import Freezing
-from controlplane.loop.ports import Orders, Sight
+from controlplane.loop.ports import CALM, Orders, Sight
 from controlplane.store.freezes import Freeze
 from controlplane.store.kills import Kill
 from controlplane.store.services import Production
@@ -86,14 +86,18 @@ class ServingGuard:
     def look(self, sight: Sight) -> Orders:
         """Take what one tick brought of one service, and say what has to be done at once."""
         standing, name = self._look_up(sight.at_s), sight.spec.service
-        killed = {VersionId.parse(version) for version in standing.kills.get(name, {})}
+        killed = set(map(VersionId.parse, standing.kills.get(name, ())))
         # Nobody serves for a version that was stopped: what users don't get proves nothing of it.
         stopped = sight.production.champion is not None and VersionId.parse(sight.production.champion) in killed
         alarms = () if stopped else self._watch(sight)
-        killed |= {VersionId.parse(version) for service, version in self._killing if service == name}
+        if self._killing:
+            killed |= {VersionId.parse(version) for service, version in self._killing if service == name}
         keep, heir = self._fall_back(sight, standing, killed)
+        manual = self._manual(sight, standing)
+        if not (manual or killed or keep or alarms):
+            return CALM
         return Orders(
-            manual=self._manual(sight, standing),
+            manual=manual,
             killed=frozenset(killed),
             keep=frozenset(keep),
             crown=heir.version,

@@ -55,6 +55,9 @@ class AliasState:
     error: RoostError | None = None
 
 
+UNSEEN = AliasState(None, known=False)
+
+
 class AliasKeeper:
     """Looks at each model's champion alias now and then, and moves it; never in the loop's own time."""
 
@@ -72,7 +75,7 @@ class AliasKeeper:
 
     def state(self, model: str) -> AliasState:
         """Return where a model's alias was last seen."""
-        return self._seen.get(model, AliasState(None, known=False))
+        return self._seen.get(model, UNSEEN)
 
     def keep(self, wanted: Wanted) -> AliasState:
         """See where the alias points, every few seconds or at once when it should move, and move it."""

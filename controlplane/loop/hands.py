@@ -104,9 +104,10 @@ class Hands:
         """
         if not self._may_act():
             return False
-        routed = self.routing.versions_in_force() if self._knows_table else set()
+        routed = self.routing.versions_in_force() if self._knows_table else frozenset()
         seen = self._world.fleet.observe()
-        self.problems = self.placer.apply({version: size_of(version, seen) for version in routed} | dict(wanted))
+        routed_alone = {version: size_of(version, seen) for version in routed if version not in wanted}
+        self.problems = self.placer.apply(routed_alone | dict(wanted))
         self._world.fleet.drain(frozenset(drained))
         self.routing.want_only(traffic, held=held)
         settled = self._knows_table and self._may_act() and self.routing.reconcile()

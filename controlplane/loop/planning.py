@@ -10,13 +10,11 @@ from controlplane.loop.agenda import Agenda, Service
 from controlplane.loop.aliases import Wanted
 from controlplane.loop.hands import Hands
 from controlplane.loop.placing import Size, size_of
-from controlplane.loop.ports import Orders
+from controlplane.loop.ports import CALM, Orders
 from controlplane.loop.routing import DesiredTraffic
 from controlplane.loop.trial import Trial
 from controlplane.store.fleet_wishes import FleetWish, FleetWishKind
 from serving.fleet.port import FleetState, ReplicaState
-
-CALM = Orders()
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """What the loop needs of the world, beside the catalogue, the fleet and the stores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -91,15 +91,15 @@ class Orders:
     told: tuple[Event, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+CALM = Orders()
+
+
 class NoGuard:
     """A guard that sees nothing amiss."""
 
-    calm: Orders = field(default_factory=Orders)
-
     def look(self, sight: Sight) -> Orders:
         """Ask for nothing."""
-        return self.calm
+        return CALM
 
     def save(self, connection: Connection, *, fence: int) -> None:
         """Keep nothing."""

@@ -35,6 +35,7 @@ class RoutingDesk:
         self._data_plane, self._fleet, self.fence = data_plane, fleet, fence
         self._desired: dict[str, DesiredTraffic] = {}
         self._in_force: dict[str, ServiceRoutes] = {}
+        self._routed: frozenset[VersionId] = frozenset()
         self._held: frozenset[str] = frozenset()
         self._of_others = False
         self.revision = 0
@@ -46,7 +47,7 @@ class RoutingDesk:
 
         One of an earlier leader is written again under our number, so that nothing of that leader's counts any more.
         """
-        self._in_force = dict(table.services) if table is not None else {}
+        self._follow(dict(table.services) if table is not None else {})
         mine = table is not None and table.fence == self.fence
         self.revision = table.revision if table is not None and mine else 0
         self._of_others = table is not None and not mine
@@ -62,10 +63,9 @@ class RoutingDesk:
         """Return a service's routes as gateways acknowledged them, None when they have none."""
         return self._in_force.get(service)
 
-    def versions_in_force(self) -> set[VersionId]:
+    def versions_in_force(self) -> frozenset[VersionId]:
         """Return every version that gateways may send a request to."""
-        routes = self._in_force.values()
-        return {VersionId.parse(version) for one in routes for version, found in one.endpoints.items() if found}
+        return self._routed
 
     def split_in_force(self, service: str, rollout_id: str) -> Split | None:
         """Return a rollout's split as gateways acknowledged it, None when they follow none of it."""
@@ -92,8 +92,14 @@ class RoutingDesk:
             self._data_plane.push(table)
         except Unavailable:
             return False
-        self._in_force, self._of_others = routes, False
+        self._follow(routes)
+        self._of_others = False
         return whole
+
+    def _follow(self, routes: dict[str, ServiceRoutes]) -> None:
+        self._in_force = routes
+        found = (version for one in routes.values() for version, endpoints in one.endpoints.items() if endpoints)
+        self._routed = frozenset(map(VersionId.parse, found))
 
     def _routes(self, desired: DesiredTraffic, seen: FleetState) -> ServiceRoutes | None:
         """Return a service's routes: those in force while a version that is to have traffic was never seen ready."""

@@ -60,7 +60,7 @@ class Trial:
             state="",
             room=self.row.room if room is self.room else write_room(room),
         )
-        return replace(self, row=row, state=state, room=room)
+        return Trial(row, state, self.policy, self.spec, room)
 
     def owner(self) -> VersionId:
         """Return who owns production: the challenger from the moment that all traffic was acknowledged to be its."""

@@ -83,8 +83,7 @@ class FleetState:
 
     def endpoints(self, version: VersionId) -> tuple[Endpoint, ...]:
         """Return where a version's ready replicas listen; those being drained are not among them."""
-        ready = (r for r in self._running.get(version, ()) if r.state is ReplicaState.READY)
-        return tuple(replica.endpoint for replica in ready if replica.endpoint is not None)
+        return self._listening.get(version, ())
 
     def health(self, version: VersionId) -> WorkerHealth | None:
         """Return the best that any of a version's replicas is; None when it is not placed, or asleep."""
@@ -103,6 +102,14 @@ class FleetState:
     @cached_property
     def _placed(self) -> dict[VersionId, Placement]:
         return {placed.spec.version: placed for placed in reversed(self.placements)}
+
+    @cached_property
+    def _listening(self) -> dict[VersionId, tuple[Endpoint, ...]]:
+        found: dict[VersionId, tuple[Endpoint, ...]] = {}
+        for replica in self.replicas:
+            if replica.state is ReplicaState.READY and replica.endpoint is not None:
+                found[replica.version] = (*found.get(replica.version, ()), replica.endpoint)
+        return found
 
     @cached_property
     def _running(self) -> dict[VersionId, list[Replica]]:

@@ -18,7 +18,7 @@ ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "412", "429"]
 
 
 def find_failures(ground: Ground) -> tuple[list[str], int]:
-    """Return what all checks found in all phases, and how many requests were made."""
+    """Return what all checks found in all phases, each with its request, and how many requests were made."""
     config = schemathesis.Config.from_dict(
         {
             "headers": {"Authorization": f"Bearer {ground.token(Role.ADMIN, 'schemathesis')}"},
@@ -35,7 +35,7 @@ def find_failures(ground: Ground) -> tuple[list[str], int]:
             requests += len(event.recorder.interactions)
             for checks in event.recorder.checks.values():
                 found = (check.failure_info for check in checks if check.failure_info is not None)
-                failures += [f"{event.recorder.label}: {one.failure.title}: {one.failure.message}" for one in found]
+                failures += [f"{one.failure.title}: {one.failure.message}\n{one.code_sample}" for one in found]
         elif isinstance(event, events.NonFatalError | events.FatalError):
             failures.append(repr(event))
     return failures, requests
@@ -54,5 +54,5 @@ def test_every_answer_is_what_is_described(tmp_path: Path) -> None:
         failures, requests = find_failures(ground)
     finally:
         ground.close()
-    assert failures == []
+    assert not failures, "\n\n".join(failures)
     assert requests > 1000

@@ -7,7 +7,15 @@ from pydantic import BaseModel, Field
 
 from contracts.ids import NAME_PATTERN, VersionId, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import VERSION_PATTERN, WHOLE, Body, OfferDocument, Reason, VersionDocument
+from controlplane.api.documents import (
+    NUMBER_PATTERN,
+    VERSION_PATTERN,
+    WHOLE,
+    Body,
+    OfferDocument,
+    Reason,
+    VersionDocument,
+)
 from controlplane.api.paging import Cursor, Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
@@ -17,6 +25,7 @@ from controlplane.desks.versions import VersionDesk
 
 router = APIRouter(route_class=GuardedRoute, tags=["versions"])
 ModelName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
+Number = Annotated[str, Path(pattern=NUMBER_PATTERN, description="Its number, or an alias such as `champion`.")]
 MOST_AT_ONCE = 1000
 
 
@@ -62,26 +71,16 @@ def list_versions(
     return cut([tell_version(record) for record in context.catalogue.list_versions(model)], cursor, limit)
 
 
-@router.get("/models/{model}/versions/{version}")
-def show_version(
-    model: ModelName,
-    version: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,98}$", description="A number or an alias.")],
-    who: Viewer,
-    context: Context,
-) -> VersionDocument:
+@router.get("/models/{model}/versions/{number}")
+def show_version(model: ModelName, number: Number, who: Viewer, context: Context) -> VersionDocument:
     """Show one version, by its number or by an alias such as ``champion``."""
-    return tell_version(context.catalogue.get(VersionRef.parse(f"{model}@{version}")))
+    return tell_version(context.catalogue.get(VersionRef.parse(f"{model}@{number}")))
 
 
-@router.get("/models/{model}/versions/{version}/actions")
-def list_version_actions(
-    model: ModelName,
-    version: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,98}$", description="A number or an alias.")],
-    who: Viewer,
-    context: Context,
-) -> Page[OfferDocument]:
+@router.get("/models/{model}/versions/{number}/actions")
+def list_version_actions(model: ModelName, number: Number, who: Viewer, context: Context) -> Page[OfferDocument]:
     """List the jobs that may be asked for on a version, with what each does, or why not."""
-    offers = VersionDesk(context.stores, context.catalogue).offers(VersionRef.parse(f"{model}@{version}"))
+    offers = VersionDesk(context.stores, context.catalogue).offers(VersionRef.parse(f"{model}@{number}"))
     return Page(items=[tell_offer(offer) for offer in offers], next=None)
 
 
