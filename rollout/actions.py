@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from contracts.records import record
+
 
 class ActionKind(StrEnum):
     """One idempotent effect; it is repeated each tick until the observation says that it is done."""
@@ -17,7 +19,7 @@ class ActionKind(StrEnum):
     NOTIFY = "notify"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Action:
     """An effect; ``key`` is the same for its repetitions, ``value`` the weight or share to set."""
 
@@ -107,7 +109,7 @@ NOTIFYING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reason:
     """Why, in a stable code and one plain sentence."""
 

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
+from contracts.records import record
 from rollout.evidence.stack import Evidence, accumulate
 from rollout.intake import Intake, join_ticks, take_in
 from rollout.layout import join_layouts, layout_of
@@ -21,7 +22,7 @@ EVIDENCE_FIELDS = tuple(f.name for f in fields(Evidence))
 CHUNK = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Case:
     """One rollout at one tick."""
 
@@ -30,7 +31,7 @@ class Case:
     observation: Observation
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Ready:
     """A checked case with its overrides applied and its tick as arrays."""
 

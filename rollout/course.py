@@ -1,9 +1,10 @@
 """Where a rollout goes from its phase, given what the gates say: one function per phase."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from contracts.records import record
 from contracts.specs.rollout import OnTimeout, Strategy
 from contracts.units import format_duration, format_fraction
 from rollout.actions import ReasonCode
@@ -19,7 +20,7 @@ from rollout.view import View, required_gates
 FULL = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Situation:
     """All that a phase's function may look at.
 
@@ -42,7 +43,7 @@ class Situation:
         return self.observation.at_s
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Move:
     """What changes: the reason, the phase (``None``: stays), the weight (``None``: stays), and other state fields."""
 

@@ -1,10 +1,11 @@
 """From an observation to arrays: one tick of one rollout as the e-processes read it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
+from contracts.records import record
 from rollout.evidence.counts import Tally
 from rollout.evidence.stack import TickArrays
 from rollout.evidence.two_arm import ArmsArrays, ArmsTick
@@ -22,7 +23,7 @@ Unmatched = tuple[tuple[float, ...], tuple[float, ...]]
 Cells = list[tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Intake:
     """One tick as plain numbers, and what the state keeps of its scores; names and shapes as in ``TickArrays``.
 

@@ -1,11 +1,12 @@
 """``decide``: one tick of one rollout, from everything that may be looked at to everything that must be done."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from rollout.actions import NOTIFYING, Action, ActionKind, Reason, ReasonCode
 from rollout.attribution import Attribution
 from rollout.course import FULL, Move, Situation, move_on, retreat
@@ -31,7 +32,7 @@ TRIAL = frozenset({Phase.MIRRORING, Phase.PROGRESSING})
 CHALLENGER_IS_CHAMPION = frozenset({Phase.PROMOTING, Phase.BAKING, Phase.PROMOTED, Phase.FAILED})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Decision:
     """What follows from one tick.
 

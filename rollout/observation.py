@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from rollout.actions import FailedEffect
 from rollout.evidence.counts import check_tally
 from rollout.evidence.scores import check_scores
@@ -17,7 +18,7 @@ from rollout.phases import ManualAction
 from rollout.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ScoresTick:
     """Scores of one indicator that arrived in one tick, whenever their pictures were made.
 
@@ -31,7 +32,7 @@ class ScoresTick:
     due: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Exposure:
     """Units of randomisation (requests; users when assignment is sticky) assigned while ``weight`` was in force."""
 
@@ -40,7 +41,7 @@ class Exposure:
     champion: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stratum:
     """What became of requests that were assigned to the arms under one share, however late it was known.
 
@@ -70,7 +71,7 @@ class Headroom:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Observation:
     """What was seen since the last decision, and how the world stands.
 

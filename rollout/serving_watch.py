@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from contracts.specs.slo import LatencySlo, ScoreSlo, Slo
 from contracts.units import format_fraction
 from rollout.burn import Finding, Sample, Severity, judge_burn
@@ -31,7 +32,7 @@ FEWEST_BAD: Final = 5
 """Fewer bad requests in the long window wake nobody, whatever their share."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Glance:
     """What one tick brought of one version, by objective: its attempts, its service's requests, its scores.
 
@@ -56,7 +57,7 @@ class Alarm:
     evidence: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ObjectiveWatch:
     """What is known of one objective: its e-process, since when, its bursts, and its counts by minute and hour."""
 
@@ -72,7 +73,7 @@ class ObjectiveWatch:
 PARTS: Final = fields(ObjectiveWatch)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ServingWatch:
     """The watch over one version since it owns production; burns are judged twice a minute."""
 

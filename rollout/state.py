@@ -1,11 +1,13 @@
 """The state of one rollout between two decisions: a value with an exact JSON form."""
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 import orjson
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from rollout.actions import ReasonCode
 from rollout.evidence.stack import Evidence, begin
 from rollout.layout import layout_of
@@ -15,7 +17,7 @@ from rollout.policy import Policy
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class State:
     """Where a rollout stands.
 
@@ -55,7 +57,7 @@ class State:
 
     def to_json(self) -> str:
         """Return the state as JSON with its schema version; ``from_json`` gives back an equal state."""
-        row = {"schema": SCHEMA} | {name: getattr(self, name) for name in _OWN}
+        row = dict(zip(_OWN, _own_values(self), strict=True), schema=SCHEMA)
         arrays = orjson.dumps(
             {name: getattr(self.evidence, name) for name in _ARRAYS}, option=orjson.OPT_SERIALIZE_NUMPY
         )
@@ -88,6 +90,7 @@ class State:
 
 
 _OWN = tuple(f.name for f in fields(State) if f.name != "evidence")
+_own_values = attrgetter(*_OWN)
 _ARRAYS = tuple(f.name for f in fields(Evidence))
 
 

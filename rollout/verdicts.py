@@ -2,9 +2,9 @@
 
 import math
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 
+from contracts.records import record
 from contracts.specs.slo import GateKind
 from contracts.units import format_fraction
 from rollout.policy import Gate, GateFamily
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     NO_DATA = "no-data"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Verdict:
     """What one gate says at one tick.
 

@@ -1,13 +1,13 @@
 """What one rollout's decision reads from the evidence, as plain numbers, and the verdicts made of it."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from contracts.records import record
 from contracts.specs.slo import GateKind
 from rollout.attribution import ORDER, Attribution, attribute
 from rollout.evidence.mixture import Array
@@ -25,7 +25,7 @@ LARGEST_LOG = 700.0
 Column = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class View:
     """The evidence after a tick, and what the gates (lists over gates) see in it.
 

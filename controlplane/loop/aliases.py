@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from contracts.clock import Clock
 from contracts.errors import Conflict, NotFound, RoostError
 from contracts.ids import CHAMPION, PREVIOUS, VersionId, VersionRef
+from contracts.records import record
 from contracts.specs.service import AliasPolicy
 from controlplane.loop.chores import Chores, Outcome
 from registry.catalogue import Catalogue
@@ -25,7 +25,7 @@ class AliasReconciler(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Wanted:
     """Where a model's champion alias should point, and its ``previous``, by whom and why.
 
@@ -44,7 +44,7 @@ class Wanted:
     may_act: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AliasState:
     """Where the alias points; ``found`` is where somebody else had pointed it, if ``stray``; ``error`` why it stays."""
 

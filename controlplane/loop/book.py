@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from contracts.events import Event
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.wire.counted import Counted
 from controlplane.loop.ports import Guard
 from controlplane.loop.record import decision_document
@@ -26,7 +27,7 @@ OURS = ("guard/", "monitor/")
 """What actors are called that are no people: what they abort is remembered like a rollback."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Page:
     """One rollout's tick: what was seen and decided, the wishes that were taken with it, the plan for its workers."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo
 from contracts.wire.telemetry import AttemptCounts, SampledOutput, TelemetryBatch
@@ -21,7 +22,7 @@ RATE_MEMORY_S = 10.0
 PEAK_MEMORY_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Evidence:
     """What one pull of telemetry says about the two arms of one rollout; see ``rollout.observation``."""
 
@@ -32,7 +33,7 @@ class Evidence:
     strata: tuple[Stratum, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Judged:
     """One sampled output with its score; ``metric`` and ``digest`` name the scorer."""
 

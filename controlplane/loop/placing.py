@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from contracts.errors import RoostError, Unavailable
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.wire.capacity import WorkerLimits
 from contracts.wire.routing import Endpoint
 from contracts.wire.worker import WorkerSpec, WorkerState
@@ -22,7 +23,7 @@ class Prepared:
     worker: WorkerSpec
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Size:
     """How many workers a version gets; ``limits`` are theirs while they draw smaller batches, None for its own."""
 

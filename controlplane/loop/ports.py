@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from contracts.events import Event
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.specs.service import ServiceSpec
 from contracts.wire.counted import Counted
 from contracts.wire.routing import RoutingTable
@@ -34,7 +35,7 @@ class DataPlane(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Sight:
     """What one tick brought of one service: its judged outputs, and the rollout that lives, if one does."""
 

@@ -1,10 +1,10 @@
 """The routing desk: keeps what traffic should do, and tells the data plane when that changes."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from contracts.errors import Unavailable
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import LatencySlo, ScoreSlo
 from contracts.wire.routing import Endpoint, RoutingTable, ServiceRoutes, Split
@@ -14,7 +14,7 @@ from serving.fleet.port import Fleet, FleetState
 Endpoints = dict[VersionId, tuple[Endpoint, ...]]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class DesiredTraffic:
     """Where one service's traffic should go; nowhere, and counted as refused, when it is ``closed``."""
 

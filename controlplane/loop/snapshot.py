@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from contracts.records import record
 from controlplane.loop.agenda import Agenda
 from controlplane.loop.book import Page
 from controlplane.loop.hands import Hands
@@ -12,7 +13,7 @@ from rollout.machine import Decision
 from serving.fleet.port import FleetState
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ServiceView:
     """One service after a tick.
 

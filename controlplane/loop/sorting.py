@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.records import record
 from contracts.specs.service import ServiceSpec
 from contracts.specs.slo import ScoreSlo
 from contracts.wire.telemetry import SampledOutput, TelemetryBatch, TelemetryReply
@@ -16,7 +17,7 @@ KINDS = ("attempts", "requests", "exposures", "refusals", "signals", "feedback")
 HEAD = tuple(name for name in TelemetryBatch.model_fields if name not in KINDS)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Part:
     """What one pull of telemetry brought of one service."""
 

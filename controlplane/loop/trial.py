@@ -1,9 +1,10 @@
 """A living rollout in the leader's hands: its row, its state, its policy, and what follows from them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
+from contracts.records import record
 from contracts.specs.service import ServiceSpec
 from contracts.wire.routing import Split
 from controlplane.loop.placing import Size
@@ -20,7 +21,7 @@ LOST = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
 CROWNED = frozenset({Phase.PROMOTING, Phase.BAKING, Phase.PROMOTED, Phase.FAILED})
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Trial:
     """One rollout; ``spec`` is the revision that it was started with, by which its traffic is counted and judged.
 

@@ -11,6 +11,7 @@ from sqlalchemy import Boolean, Connection, and_, bindparam, delete, func, inser
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
 from contracts.errors import Conflict, NotFound, NotPermitted
+from contracts.records import record
 from controlplane.store.database import Database, upsert
 from controlplane.store.lease import Lease, Leases
 from controlplane.store.schema import ROLLED_BACK, ROLLOUTS
@@ -18,7 +19,7 @@ from rollout.phases import ENDED, Phase
 from rollout.state import SCHEMA, State
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StoredRollout:
     """One rollout's row.
 
@@ -69,7 +70,7 @@ class Start:
     room: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Step:
     """A rollout's next state, made from the row's ``revision``; ``is_over`` when nothing is left to do in it.
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from rollout.evidence import mixture
 from rollout.evidence.mixture import GRID, Array, EProcess
 
@@ -30,7 +31,7 @@ class Side(StrEnum):
     SAFE = "safe"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tally:
     """Bad among all requests of one arm in one tick."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from contracts.records import record
 from rollout.evidence import counts, dispersion, mixture, sample_ratio, scores, two_arm
 from rollout.evidence.mixture import GRID, ONSET_AT_START, Array
 
@@ -65,7 +66,7 @@ class TickArrays:
     arms: two_arm.ArmsArrays | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Evidence:
     """The accumulated evidence of one rollout, or of many along leading axes.
 

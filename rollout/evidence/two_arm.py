@@ -23,6 +23,7 @@ from functools import lru_cache
 import numpy as np
 
 from contracts.errors import InvalidInput
+from contracts.records import record
 from rollout.evidence import mixture
 from rollout.evidence.counts import Side, Tally, check_tally
 from rollout.evidence.mixture import GRID, Array, EProcess
@@ -37,7 +38,7 @@ HIGHEST_RATE = 0.995
 SMALL_ARM = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ArmsTick:
     """What both arms did in one tick."""
 
