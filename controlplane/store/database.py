@@ -26,6 +26,8 @@ SCHEMA_LOCK = 7_236_118
 LOCK_WAIT_S = 10.0
 IDLE_TIMEOUT_S = 4.0
 """After this PostgreSQL ends the session of a process that stopped within a transaction: sooner than others give up."""
+MIGRATING_IDLE_TIMEOUT_S = 60
+"""The same for a migration: a slow machine thinks longer between two changes, and nobody serves meanwhile."""
 CONNECT_TIMEOUT_S = 2
 SILENCE_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 60
@@ -115,6 +117,7 @@ def lock_schema(connection: Connection) -> None:
     """Let one process at a time change the schema; on SQLite ``BEGIN IMMEDIATE`` has seen to that."""
     if connection.dialect.name == POSTGRESQL:
         connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {MIGRATING_IDLE_TIMEOUT_S * 1000}")
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, add: str | None = None) -> None:
