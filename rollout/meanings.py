@@ -95,6 +95,8 @@ EVENTS: dict[str, str] = {
     "service.thawed": "A freeze was lifted. Rollouts that it paused wait for somebody to resume them.",
     "rollout.waits-for-memory": "The challenger does not fit beside what runs. It starts by itself once others have "
     "ended; if it never can, the rollout fails: give the fleet more memory, or roll out a smaller variant.",
+    "rollout.outgrown": "Traffic grew beyond what the champion carries with the workers that it has beside its "
+    "challenger. Abort the rollout, or wait for its end, to give it all of them back; more memory lets both run whole.",
     "alias.moved-outside": "Somebody moved the alias `champion` in MLflow itself. It was taken back, adopted or left, "
     "as the spec's `aliases` says; ask who did it and why.",
     "service.undone": "Somebody goes back to the version that was champion before: it takes over as soon as it is "

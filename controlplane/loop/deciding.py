@@ -138,9 +138,13 @@ class Decider:
         """Plan the workers of every rollout, the oldest first; return by service what keeps one from its start."""
         effects = {}
         for name, trial in sorted(self._trials.items(), key=lambda item: item[1].row.created_s):
-            room = self._rooms.plan(trial, self._sorter.flow(name).busiest_rate)
+            rate = self._sorter.flow(name).busiest_rate
+            room = self._rooms.plan(trial, rate)
             self._room[name] = trial.room if isinstance(room, RoostError) else room
             effects[name] = self._hold(trial, room)
+            outgrown = self._rooms.outgrown(trial, rate)
+            if outgrown:
+                self._tell(trial, "rollout.outgrown", outgrown)
         return effects
 
     def _hold(self, trial: Trial, room: Room | RoostError | None) -> list[FailedEffect]:
@@ -154,11 +158,15 @@ class Decider:
         if isinstance(room, RoostError):
             self.problems[service] = room.message
             return [self._hands.failed(ActionKind.WARM, room)]
-        self.problems[service] = room.sentence
-        code, subject, since_s = "rollout.waits-for-memory", f"rollout/{trial.row.id}", trial.state.phase_since_s
-        told = {"service": service, "challenger": trial.state.challenger}
-        self.told.append(Event(code=code, at_s=since_s, subject=subject, message=room.sentence, data=told))
+        self._tell(trial, "rollout.waits-for-memory", room.sentence)
         return [FailedEffect(ActionKind.WARM, room.sentence, permanent=room.fit is Fit.NEVER)]
+
+    def _tell(self, trial: Trial, code: str, problem: str) -> None:
+        """Show what keeps a rollout from being as it should, and tell people once in each phase."""
+        service, since_s = trial.spec.service, trial.state.phase_since_s
+        self.problems[service] = problem
+        told = {"service": service, "challenger": trial.state.challenger}
+        self.told.append(Event(code=code, at_s=since_s, subject=f"rollout/{trial.row.id}", message=problem, data=told))
 
     def _is_crowned(self, trial: Trial) -> bool:
         """Tell whether production is the challenger's: in our store, and in MLflow if its alias is its own."""

@@ -96,6 +96,23 @@ class Rooms:
             cores=self._means.cores,
         )
 
+    def outgrown(self, trial: Trial, busiest_rate: float | None) -> str:
+        """Tell that a champion with fewer workers than ever no longer carries all traffic alone, "" while it does."""
+        room, whole = trial.room, trial.spec.workers.replicas
+        if room is None or room.champion >= whole or is_open(trial) or trial.size(trial.champion).replicas >= whole:
+            return ""
+        asked = self.ask(trial.champion, trial.challenger, trial.spec, busiest_rate)
+        if not isinstance(asked, Question) or asked.rate is None or asked.champion.rate is None:
+            return ""
+        carries = asked.carries(asked.champion, asked.champion.rate, room.champion)
+        if carries >= asked.rate:
+            return ""
+        return (
+            f"traffic has grown to {asked.rate:.3g} requests/s, and the {room.champion} of {whole} workers that "
+            f"{trial.champion} has beside its challenger carry {carries:.3g}: it gets all of them back when the "
+            "rollout ends"
+        )
+
     def _others(self, pair: set[VersionId]) -> tuple[Holding, ...] | None:
         """Return what all others hold, None while the bytes of one are being verified.
 

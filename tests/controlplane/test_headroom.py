@@ -117,6 +117,26 @@ def test_traffic_that_grows_before_the_start_gives_the_champion_its_workers_back
         assert sizes(bench) == {bench.champion: 2}
 
 
+def test_traffic_that_outgrows_a_reduced_champion_is_told_once_while_the_rollout_goes_on(
+    tmp_path: Path, warm_up_calls: list[str]
+) -> None:
+    with closing(two_profiled(tmp_path, budget=1100)) as bench:
+        bench.ticks(30)
+        bench.traffic.unscored = True  # no proof yet
+        bench.run(until=lambda d: d.weight > 0)
+        assert bench.view.problem == ""
+        bench.traffic.rate = 100  # one worker carries 70
+        bench.ticks(60)
+        assert "traffic has grown to" in bench.view.problem
+        assert "the 1 of 2 workers that m@1 has beside its challenger carry 70" in bench.view.problem
+        codes = [event.code for event in bench.told]
+        assert codes.count("rollout.outgrown") == 1
+        bench.traffic.rate, bench.traffic.unscored = 40, False
+        assert bench.run().state.phase is Phase.PROMOTED
+        bench.ticks(2)
+        assert bench.view.problem == ""
+
+
 def test_the_share_of_a_small_challenger_is_what_its_workers_can_serve(
     tmp_path: Path, warm_up_calls: list[str]
 ) -> None:

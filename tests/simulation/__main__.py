@@ -66,7 +66,7 @@ def _summarise(weeks: Sequence[Told]) -> int:
     decisions, cpu_s = sum(week["decisions"] for week in weeks), sum(week["cpu_s"] for week in weeks)
     print(f"{len(weeks)} weeks, {decisions} decisions, {cpu_s:.0f} s of CPU")  # noqa: T201
     for name, count in sorted(total.items()):
-        print(f"  {name:28} {count}")  # noqa: T201
+        print(f"  {name:36} {count}")  # noqa: T201
     print(f"broken promises: {f'in seeds {broken}' if broken else 'none'}")  # noqa: T201
     return 1 if broken else 0
 

@@ -33,6 +33,7 @@ from controlplane.stores import Stores
 from evaluation.scorers.port import Score
 from registry.catalogue import Registration
 from registry.fake_catalogue import FakeCatalogue
+from rollout.actions import ReasonCode
 from rollout.phases import RETREATING, ManualAction, ManualKind, Phase
 from serving.fleet.fake import FakeFleet
 from tests.controlplane.conftest import trust_the_disk
@@ -58,6 +59,7 @@ ROLLOUTS = 7
 DAY_S = 86400.0
 PATIENCE = 400
 PARTS = ("database", "gateway", "mlflow", "scorer")
+PROVEN_HARM = ReasonCode.PROVEN_HARM.value
 KINDS = ("good", "errors", "wrong", "late", "outage", "aborted")
 HARMFUL = frozenset({"errors", "wrong"})
 
@@ -204,7 +206,8 @@ class Week:
                 break
             self._tick(TICK_S, live=rollout)
             row = self.stores.rollouts.get(rollout)
-        self.ends[f"{kind}: {row.phase}"] += 1
+        blamed = any(entry.decision["reason"] == PROVEN_HARM for entry in self.stores.ledger.entries(rollout))
+        self.ends[f"{kind}: {row.phase}{', harm proven' if blamed else ''}"] += 1
         if not row.ended:
             self.broken.append(f"{rollout} ({kind}) did not end: {row.phase}")
         if kind in HARMFUL and row.phase == Phase.PROMOTED:

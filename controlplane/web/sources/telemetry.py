@@ -16,7 +16,14 @@ MINUTE_S = 60
 WINDOW_S = 28 * DAY_S
 MOST_EXAMPLES = 6
 MOST_EVENTS = 50
-TELLING = ("monitor.alarm", "monitor.no-data", "watch.harm-proven", "alias.moved-outside", "rollout.waits-for-memory")
+TELLING = (
+    "monitor.alarm",
+    "monitor.no-data",
+    "watch.harm-proven",
+    "alias.moved-outside",
+    "rollout.waits-for-memory",
+    "rollout.outgrown",
+)
 """Events that somebody may have to look at, and that no other record shows."""
 PNG = b"\x89PNG\r\n"
 ROW = literal_column("rowid", Integer)

@@ -19,6 +19,7 @@ EVENTS = {
     "monitor.alarm": ("alarm", "/quality"),
     "alias.moved-outside": ("event", "/models"),
     "rollout.waits-for-memory": ("event", "/rollouts"),
+    "rollout.outgrown": ("event", "/rollouts"),
 }
 
 
