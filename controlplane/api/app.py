@@ -12,12 +12,12 @@ from controlplane.api.context import ApiContext
 from controlplane.api.endpoints import (
     access,
     fleet,
-    guard,
     jobs,
     quality,
     records,
     rehearsals,
     rollouts,
+    safety,
     services,
     serving,
     silences,
@@ -36,7 +36,7 @@ ROLE_KEY = "x-roost-role"
 ROUTERS = (
     services,
     rollouts,
-    guard,
+    safety,
     silences,
     records,
     jobs,

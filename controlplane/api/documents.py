@@ -12,6 +12,9 @@ VERSION_PATTERN = f"{NAME_PATTERN[:-1]}@{NUMBER_PATTERN[1:]}"
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=100)]
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, max_length=200, examples=["tags@13", "tags@champion"])]
+LATEST_S = 2**33
+"""The year 2242: times beyond it are mistakes."""
+Moment = Annotated[float, Field(ge=0, le=LATEST_S)]
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S", description="Why; it is recorded.")]
 SpecText = Annotated[
     str | dict[str, Any],
@@ -38,6 +41,12 @@ class Body(BaseModel):
         if not _is_storable(value):
             raise InvalidInput("the request holds NUL or half a character, which no text has", hint="take it out")
         return value
+
+
+class WhyBody(Body):
+    """Why something is asked for."""
+
+    reason: Reason
 
 
 class ApplyBody(Body):

@@ -7,19 +7,20 @@ from pydantic import BaseModel
 
 from contracts.ids import NAME_PATTERN
 from controlplane.api.documents import ID_PATTERN, NUMBER_PATTERN, VERSION_PATTERN
+from controlplane.api.parameters import RECORD_PATTERN, WHY_PATTERN
 
 WORDS: Mapping[str, tuple[str, str]] = {
     NAME_PATTERN: ("a name", "use at most 100 letters, digits and, between them, dots, dashes and underscores"),
     VERSION_PATTERN: ("a version", "write MODEL@NUMBER or MODEL@ALIAS, such as tags@13"),
     NUMBER_PATTERN: ("a number or an alias", "write 13, or champion"),
     ID_PATTERN: ("an id", "copy it from a list, where ids stand whole"),
-    r"^[0-9a-f]{12}$": ("an id", "copy it from a list, where ids stand whole"),
+    RECORD_PATTERN: ("an id", "copy it from a list, where ids stand whole"),
     r"^[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,198}[A-Za-z0-9])?$": (
         "a replica or a machine",
         "write MODEL@NUMBER/REPLICA, or a name out of roost fleet get",
     ),
     r"\S": ("a reason", "say why; it is recorded"),
-    r"^[^\x00]*\S[^\x00]*$": ("a reason", "say why; it is recorded"),
+    WHY_PATTERN: ("a reason", "say why; it is recorded"),
     r"^\S(?:.*\S)?$": ("somebody's name", "begin and end it with a letter"),
     r"^[a-z][a-z0-9-]{0,99}$": ("a kind of job", "write its name, such as evaluate"),
     r"^[1-9][0-9]{0,5}[smhdw]$": ("a length of time", "write 30d or 12h"),

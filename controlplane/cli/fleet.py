@@ -57,11 +57,7 @@ def warm(
         _print_offer(session, session.api.change("POST", "/fleet/warm", body, dry_run=True), f"warm of {version}")
         return
     asked = session.api.change("POST", "/fleet/warm", body)
-    if session.as_json:
-        print_json(asked)
-        return
-    typer.echo(f"✔ {asked['effect']}")
-    session.note(f"  see it: roost fleet get {asked['wishes'][0]['version']}")
+    session.done(asked, asked["effect"], f"see it: roost fleet get {asked['wishes'][0]['version']}")
 
 
 @app.command()
@@ -84,11 +80,7 @@ def drain(
         return
     session.confirm(offer["effect"], yes=yes)
     asked = session.api.change("POST", "/fleet/drains", {**body, "reason": session.reason(reason)})
-    if session.as_json:
-        print_json(asked)
-        return
-    typer.echo(f"✔ {asked['effect']}")
-    session.note("  see it: roost fleet get")
+    session.done(asked, asked["effect"], "see it: roost fleet get")
 
 
 def _let_go(session: Session, version: str, reason: str) -> None:
@@ -97,10 +89,7 @@ def _let_go(session: Session, version: str, reason: str) -> None:
     if mine is None:
         raise NotFound(f"nobody keeps {version} warm", hint="roost fleet get lists what is kept, by MODEL@NUMBER")
     ended = session.api.change("DELETE", f"/fleet/warm/{mine['id']}", None, reason=session.reason(reason))
-    if session.as_json:
-        print_json(ended)
-    else:
-        typer.echo(f"✔ {version} is kept warm no longer; it runs on only where something else needs it")
+    session.done(ended, f"{version} is kept warm no longer; it runs on only where something else needs it")
 
 
 def _print_offer(session: Session, offer: dict[str, Any], what: str) -> None:

@@ -20,6 +20,9 @@ Guidance = Annotated[float | None, typer.Option(min=0, max=100, help="Guidance s
 Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels when a request doesn't say: 1024x1024.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 
+PIPELINE_INDEX = "model_index.json"
+"""What lies in the folder of every version that draws pictures."""
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to ``roost model``."""
@@ -83,7 +86,10 @@ def register(
     if alias is not None:
         point(catalogue, record.id, alias, actor=who_asks(actor), reason="registered", expected=None)
         record = catalogue.get(VersionRef(model, number=record.id.number))
-    _tell(record, as_json=as_json)
+    if as_json:
+        print_json(row_of(record))
+    else:
+        _tell(record, draws=PIPELINE_INDEX in catalogue.manifest(record.id).files)
 
 
 def _read_folder(
@@ -99,19 +105,17 @@ def _read_folder(
     return known if generation is None else replace(known, faults=generation.faults)
 
 
-def _tell(record: "VersionRecord", *, as_json: bool) -> None:
+def _tell(record: "VersionRecord", *, draws: bool) -> None:
     from contracts.units import format_bytes
 
-    if as_json:
-        print_json(row_of(record))
-        return
     typer.echo(f"{record.id}  {format_bytes(record.size_bytes)}  {record.digest}")
-    drawn = record.defaults
-    typer.echo(
-        f"draws {drawn.width}x{drawn.height} in {drawn.num_inference_steps} steps at guidance "
-        f"{drawn.guidance_scale:g}, {drawn.torch_dtype}, when a request doesn't say",
-        err=True,
-    )
+    if draws:
+        drawn = record.defaults
+        typer.echo(
+            f"draws {drawn.width}x{drawn.height} in {drawn.num_inference_steps} steps at guidance "
+            f"{drawn.guidance_scale:g}, {drawn.torch_dtype}, when a request doesn't say",
+            err=True,
+        )
 
 
 def card(reference: Reference, home: Home = HOME, *, as_json: AsJson = False) -> None:

@@ -110,11 +110,11 @@ def readmit(
     session.confirm(f"rollouts of {version}'s content may be started in {name} again", yes=yes)
     body = {"version": version, "reason": session.reason(reason)}
     past = session.api.change("POST", f"/services/{name}/readmissions", body)
-    if session.as_json:
-        print_json(past)
-        return
-    typer.echo(f"✔ {version} may be tried again in {name}; {past['rollout_id']} had rolled it back: {past['reason']}")
-    session.note(f"  next: roost rollout start {version}")
+    session.done(
+        past,
+        f"{version} may be tried again in {name}; {past['rollout_id']} had rolled it back: {past['reason']}",
+        f"next: roost rollout start {version}",
+    )
 
 
 def _act(
@@ -143,11 +143,9 @@ def _act(
         session.confirm(offer["effect"], yes=yes)
     body = {"kind": kind, "reason": session.reason(reason), "gates": list(gates)}
     wish = session.api.change("POST", f"{path}/actions", body)
-    if session.as_json:
-        print_json(wish)
-        return
-    typer.echo(f"✔ {kind} of {rollout_id} is asked for: {offer['effect']}")
-    session.note(f"  next: roost rollout get -w {rollout_id}")
+    session.done(
+        wish, f"{kind} of {rollout_id} is asked for: {offer['effect']}", f"next: roost rollout get -w {rollout_id}"
+    )
 
 
 def _note_headroom(session: Session, rollout: dict[str, Any]) -> None:

@@ -31,11 +31,11 @@ def freeze(
     until_s = None if length_s is None else time.time() + length_s
     path = f"/services/{name}/freezes" if name else "/freezes"
     made = session.api.change("POST", path, {"reason": session.reason(reason), "until_s": until_s})
-    if session.as_json:
-        print_json(made)
-        return
-    typer.echo(f"✔ {name or 'every service'} is frozen: freeze {made['id']}")
-    session.note(f"  lift it with: roost service thaw {made['id']}")
+    session.done(
+        made,
+        f"{name or 'every service'} is frozen: freeze {made['id']}",
+        f"lift it with: roost service thaw {made['id']}",
+    )
 
 
 @remote
@@ -47,10 +47,7 @@ def thaw(
 ) -> None:
     """Lift a freeze; rollouts that it paused stay so until somebody resumes them."""
     lifted = session.api.change("DELETE", f"/freezes/{freeze_id}", None, reason=session.reason(reason))
-    if session.as_json:
-        print_json(lifted)
-    else:
-        typer.echo(f"✔ freeze {freeze_id} is lifted")
+    session.done(lifted, f"freeze {freeze_id} is lifted")
 
 
 @remote
@@ -67,17 +64,16 @@ def kill(
     path = f"/services/{service}/kills"
     if dry_run or not yes:
         told = {"version": version, "reason": reason or "dry run"}
-        effect = session.api.change("POST", path, told, dry_run=True)["effect"]
-        if dry_run:
-            typer.echo(effect)
+        offer = session.api.change("POST", path, told, dry_run=True)
+        if dry_run and session.as_json:
+            print_json(offer)
             return
-        session.confirm(effect, yes=yes)
+        if dry_run:
+            typer.echo(offer["effect"])
+            return
+        session.confirm(offer["effect"], yes=yes)
     made = session.api.change("POST", path, {"version": version, "reason": session.reason(reason)})
-    if session.as_json:
-        print_json(made)
-        return
-    typer.echo(f"✔ {made['effect']}: kill {made['id']}")
-    session.note(f"  lift it with: roost service revive {made['id']}")
+    session.done(made, f"{made['effect']}: kill {made['id']}", f"lift it with: roost service revive {made['id']}")
 
 
 @remote
@@ -89,10 +85,7 @@ def revive(
 ) -> None:
     """Let a stopped version be served again."""
     lifted = session.api.change("DELETE", f"/kills/{kill_id}", None, reason=session.reason(reason))
-    if session.as_json:
-        print_json(lifted)
-    else:
-        typer.echo(f"✔ {lifted['version']} may be served again by {lifted['service']}")
+    session.done(lifted, f"{lifted['version']} may be served again by {lifted['service']}")
 
 
 @remote
@@ -102,11 +95,7 @@ def undo(session: Session, name: Name, *, reason: Reason = "", yes: Yes = False)
     if offer["allowed"]:
         session.confirm(offer["effect"], yes=yes)
     made = session.api.change("POST", f"/services/{name}/undo", {"reason": session.reason(reason)})
-    if session.as_json:
-        print_json(made)
-        return
-    typer.echo(f"✔ {made['effect']}")
-    session.note(f"  next: roost service show {name}")
+    session.done(made, made["effect"], f"next: roost service show {name}")
 
 
 def in_force(session: Session, name: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import typer
 
 from contracts.errors import InvalidInput
 from controlplane.cli.client import Api
+from controlplane.cli.output import print_json
 
 COMPLETION_TIMEOUT_S = 1.0
 HomeOption = Annotated[Path, typer.Option("--home", help="The folder of the control plane.", envvar="ROOST_HOME")]
@@ -45,6 +46,15 @@ class Session:
         """Tell a person something beside the data."""
         if not self.quiet:
             typer.echo(text, err=True)
+
+    def done(self, answer: dict[str, Any], sentence: str, then: str = "") -> None:
+        """Tell that a change was made: what was answered as JSON, or a sentence, and beside it what may come next."""
+        if self.as_json:
+            print_json(answer)
+            return
+        typer.echo(f"✔ {sentence}")
+        if then:
+            self.note(f"  {then}")
 
     def confirm(self, effect: str, *, yes: bool) -> None:
         """Tell what is about to happen and go on when a person agrees.

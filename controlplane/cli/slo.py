@@ -60,11 +60,11 @@ def silence(
     until_s = time.time() + (parse_timeout_s(last) or 0.0)
     body = {"objective": objective, "until_s": until_s, "reason": session.reason(reason)}
     made = session.api.change("POST", f"/services/{service}/silences", body)
-    if session.as_json:
-        print_json(made)
-        return
-    typer.echo(f"✔ nobody is told of {objective} of {service} for {last}: silence {made['id']}")
-    session.note(f"  end it with: roost slo unsilence {made['id']}")
+    session.done(
+        made,
+        f"nobody is told of {objective} of {service} for {last}: silence {made['id']}",
+        f"end it with: roost slo unsilence {made['id']}",
+    )
 
 
 @app.command()
@@ -77,10 +77,7 @@ def unsilence(
 ) -> None:
     """End a silence before its time."""
     lifted = session.api.change("DELETE", f"/silences/{silence_id}", None, reason=session.reason(reason))
-    if session.as_json:
-        print_json(lifted)
-    else:
-        typer.echo(f"✔ people are told again of {lifted['objective']} of {lifted['service']}")
+    session.done(lifted, f"people are told again of {lifted['objective']} of {lifted['service']}")
 
 
 @app.command()

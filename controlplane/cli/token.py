@@ -61,10 +61,7 @@ def revoke(
 ) -> None:
     """End a token now."""
     ended = session.api.change("DELETE", f"/tokens/{identifier}", None, reason=session.reason(reason))
-    if session.as_json:
-        print_json(ended)
-    else:
-        typer.echo(f"✔ token {identifier} is revoked")
+    session.done(ended, f"token {identifier} is revoked")
 
 
 def _row(token: dict[str, Any]) -> list[str]:

@@ -39,7 +39,11 @@ class FleetDesk:
         self.node = node or socket.gethostname()
 
     def offer_warm(self, version: VersionId, length_s: float) -> Offer:
-        """Return what keeping a version warm for so long would do, or why it is not possible."""
+        """Return what keeping a version warm for so long would do, or why it is not possible.
+
+        Raises:
+            Unavailable: when this control plane doesn't know its fleet.
+        """
         outlook = self._known()
         until = datetime.fromtimestamp(self._clock.now_s() + length_s, UTC)
         if outlook.fleet().placement(version) is not None:
@@ -90,11 +94,15 @@ class FleetDesk:
         with self._stores.database.write() as connection:
             return self._stores.fleet_wishes.let_go(connection, wish, actor=actor, reason=reason)
 
-    def offer_drain(self, replica: Replica) -> Offer:
-        """Return what draining a worker would do, or why it is not possible."""
+    def offer_drain(self, replica: Replica, wishes: Sequence[FleetWish]) -> Offer:
+        """Return what draining a worker would do, or why it is not possible, where ``wishes`` were asked for already.
+
+        Raises:
+            Unavailable: when this control plane doesn't know its fleet.
+        """
         outlook = self._known()
         version, name = replica.version, replica.name
-        asked = {wish.process: wish for wish in self._stores.fleet_wishes.open()}.get(replica.process)
+        asked = {wish.process: wish for wish in wishes}.get(replica.process)
         others = _ready_beside(outlook.fleet(), replica)
         why = ""
         if replica.state is not ReplicaState.READY or not replica.process:
@@ -137,11 +145,11 @@ class FleetDesk:
         Raises:
             NotFound, InvalidInput: as `find` would.
         """
-        found = self.find(target)
-        offers = [(replica, self.offer_drain(replica)) for replica in found]
-        refused = next((offer for _, offer in offers if not offer.allowed), None)
+        found, wishes = self.find(target), self._stores.fleet_wishes.open()
+        offers = [self.offer_drain(replica, wishes) for replica in found]
+        refused = next((offer for offer in offers if not offer.allowed), None)
         if target != self.node:
-            return refused or offers[0][1]
+            return refused or offers[0]
         if not found:
             why = f"no worker of {self.node} takes requests"
             return Offer("drain", allowed=False, why_not=why, effect="")

@@ -2,8 +2,12 @@
 
 from collections.abc import Collection
 
+from contracts.errors import NotPermitted
 from contracts.specs.service import ServiceSpec
+from controlplane.desks.registrations import find_registrars
 from controlplane.store.tokens import Role
+from controlplane.stores import Stores
+from registry.catalogue import VersionRecord
 from rollout.actions import ReasonCode
 from rollout.phases import ManualKind
 from rollout.state import State
@@ -28,3 +32,17 @@ def why_not_alone(spec: ServiceSpec, what: str, *, actor: str, role: Role, invol
     if actor in involved:
         return f"{spec.service} asks for four eyes: {actor} had a part in this rollout, another approver has to {what}"
     return ""
+
+
+def require_second(
+    stores: Stores, spec: ServiceSpec, what: str, record: VersionRecord, *, actor: str, role: Role
+) -> None:
+    """Refuse to let ``actor`` do ``what`` with a version that they registered, where four eyes are asked for.
+
+    Raises:
+        NotPermitted: when they registered it, or are no approver.
+    """
+    involved = find_registrars(stores, f"version/{record.id}").union(record.registered_by)
+    why = why_not_alone(spec, what, actor=actor, role=role, involved=involved)
+    if why:
+        raise NotPermitted(why, hint="ask another approver")

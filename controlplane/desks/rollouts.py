@@ -10,7 +10,7 @@ from contracts.errors import Conflict, InvalidInput, NotPermitted, Unavailable
 from contracts.ids import VersionId, VersionRef
 from contracts.rng import Rng
 from contracts.specs.service import ServiceSpec
-from controlplane.desks.four_eyes import goes_ahead, why_not_alone
+from controlplane.desks.four_eyes import goes_ahead, require_second, why_not_alone
 from controlplane.desks.journal import Journal
 from controlplane.desks.offers import Offer, offer, rehearse
 from controlplane.desks.registrations import NAMES, find_registrars
@@ -142,7 +142,7 @@ class RolloutDesk:
         record = self._find(revision.spec, challenger, champion)
         self._require_alive(service, record.id)
         if force:
-            self._require_second(revision.spec, "force", record, actor=actor, role=role)
+            require_second(self._stores, revision.spec, "force", record, actor=actor, role=role)
         else:
             self._require_fit(revision.spec, champion, record)
         room = self._foresee(revision.spec, champion, record.id)
@@ -309,12 +309,6 @@ class RolloutDesk:
                 f"{record.id} may not be tried: {why}",
                 hint="mend it and register it anew; or insist with force and a reason, or have it readmitted",
             )
-
-    def _require_second(self, spec: ServiceSpec, what: str, record: VersionRecord, *, actor: str, role: Role) -> None:
-        involved = find_registrars(self._stores, f"version/{record.id}").union(record.registered_by)
-        why = why_not_alone(spec, what, actor=actor, role=role, involved=involved)
-        if why:
-            raise NotPermitted(why, hint="ask another approver")
 
     def _why_not_theirs(self, row: StoredRollout, state: State, kind: ManualKind, *, actor: str, role: Role) -> str:
         if not role.includes(Role.OPERATOR):

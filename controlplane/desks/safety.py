@@ -14,6 +14,7 @@ from controlplane.loop.outlook import Outlook
 from controlplane.store.freezes import ALL, Freeze
 from controlplane.store.kills import Kill
 from controlplane.stores import Stores
+from controlplane.telling import of_service, tell
 from registry.catalogue import Catalogue
 
 
@@ -43,7 +44,7 @@ class SafetyDesk:
         effect = self._effect(service, name)
         with self._stores.database.write() as connection:
             kill = self._stores.kills.kill(connection, service, name, actor=actor, reason=reason)
-            event = _event("version.killed", kill.at_s, service, f"{name} is stopped: {reason}")
+            event = of_service("version.killed", kill.at_s, service, f"{name} is stopped: {reason}")
             self._tell(connection, kill.id, event)
         return KillView(kill, effect)
 
@@ -102,7 +103,7 @@ class SafetyDesk:
             lifted = self._stores.kills.lift(connection, kill, actor=actor, reason=reason)
             told = f"{lifted.version} may be served again: {reason}"
             at_s = lifted.lifted_s or lifted.at_s
-            self._tell(connection, kill, _event("version.revived", at_s, lifted.service, told))
+            self._tell(connection, kill, of_service("version.revived", at_s, lifted.service, told))
         return lifted
 
     def freeze(
@@ -122,7 +123,7 @@ class SafetyDesk:
                 connection, service, actor=actor, reason=reason, from_s=from_s, until_s=until_s
             )
             told = f"{service or 'every service'} is frozen: {reason}"
-            self._tell(connection, made.id, _event("service.frozen", made.from_s, service or "*", told))
+            self._tell(connection, made.id, of_service("service.frozen", made.from_s, service or "*", told))
         return made
 
     def thaw(self, freeze: str, *, actor: str, reason: str) -> Freeze:
@@ -137,7 +138,7 @@ class SafetyDesk:
             lifted = self._stores.freezes.lift(connection, freeze, actor=actor, reason=reason)
             told = f"{lifted.service or 'every service'} is no longer frozen: {reason}"
             at_s = lifted.lifted_s or lifted.from_s
-            self._tell(connection, freeze, _event("service.thawed", at_s, lifted.service or "*", told))
+            self._tell(connection, freeze, of_service("service.thawed", at_s, lifted.service or "*", told))
         return lifted
 
     def offer_undo(self, service: str) -> Offer:
@@ -176,14 +177,9 @@ class SafetyDesk:
             raise Conflict(f"{service} can't be undone: {offer.why_not}")
         with self._stores.database.write() as connection:
             made = self._stores.undos.undo(connection, service, champion, actor=actor, reason=reason)
-            event = _event("service.undone", made.at_s, service, f"{actor} goes back from {champion}: {reason}")
-            self._tell(connection, made.id, event)
+            told = f"{actor} goes back from {champion}: {reason}"
+            self._tell(connection, made.id, of_service("service.undone", made.at_s, service, told))
         return offer
 
     def _tell(self, connection: Connection, key: str, event: Event) -> None:
-        document = event.model_dump(mode="json")
-        self._stores.outbox.put(connection, key=f"{event.code}:{key}", topic=event.code, document=document)
-
-
-def _event(code: str, at_s: float, service: str, message: str) -> Event:
-    return Event(code=code, at_s=at_s, subject=f"service/{service}", message=message, data={"service": service})
+        tell(self._stores.outbox, connection, event, f"{event.code}:{key}")

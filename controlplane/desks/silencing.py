@@ -44,7 +44,7 @@ class SilenceDesk:
         with self._stores.database.write() as connection:
             return self._stores.silences.lift(connection, silence, actor=actor, reason=reason)
 
-    def hushes(self, event: Event) -> bool:
+    def is_silenced(self, event: Event) -> bool:
         """Tell whether nobody is to be told of an event now."""
         about = ABOUT.get(event.code)
         if about is None:

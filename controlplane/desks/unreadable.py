@@ -15,6 +15,7 @@ from controlplane.store.ledger import Entry
 from controlplane.store.rollouts import StoredRollout
 from controlplane.store.wishes import Wish
 from controlplane.stores import Stores
+from controlplane.telling import tell
 from rollout.actions import ReasonCode
 from rollout.phases import ManualAction, ManualKind, Phase
 from rollout.state import State
@@ -73,7 +74,7 @@ def _tell(stores: Stores, connection: Connection, row: StoredRollout, sentence: 
     code, phase = ReasonCode.ENDED_BY_PERSON.value, Phase.ABORTED.value
     told = {"service": row.service, "challenger": row.challenger, "phase": phase, "weight": 0.0}
     event = Event(code=code, at_s=at_s, subject=f"rollout/{row.id}", message=sentence, data=told)
-    stores.outbox.put(connection, key=f"{row.id}:{code}", topic=code, document=event.model_dump(mode="json"))
+    tell(stores.outbox, connection, event, f"{row.id}:{code}")
 
 
 def _owner(stores: Stores, row: StoredRollout) -> str:

@@ -17,6 +17,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.rollouts import Step
 from controlplane.store.wishes import Wish
 from controlplane.stores import Stores
+from controlplane.telling import tell
 from rollout.actions import ActionKind, ReasonCode
 from rollout.machine import Decision
 from rollout.observation import Observation
@@ -85,11 +86,7 @@ class Book:
             self._guard.save(connection, fence=fence)
             told = [(f"{event.subject}:{event.code}:{event.at_s!r}", event) for event in tick.told]
             told += [note for page in tick.pages for note in _notes(page)]
-            return [event for key, event in told if self._put(connection, key, event)]
-
-    def _put(self, connection: Connection, key: str, event: Event) -> bool:
-        document = event.model_dump(mode="json")
-        return self._stores.outbox.put(connection, key=key[:200], topic=event.code, document=document)
+            return [event for key, event in told if tell(stores.outbox, connection, event, key)]
 
     def _remember(self, connection: Connection, page: Page) -> None:
         """Remember a content whose rollback begins now, or that one of our own watchers stopped."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from sqlalchemy import Connection
 
 from contracts.clock import Clock
 from contracts.errors import InvalidInput
@@ -36,11 +35,6 @@ TAKEN = 50
 LEASE_S = 120.0
 
 log = logging.getLogger(__name__)
-
-
-def tell(outbox: Outbox, connection: Connection, event: Event, key: str) -> bool:
-    """Write an event into the outbox, in the transaction of what it tells of; False when its key was told before."""
-    return outbox.put(connection, key=key[:200], topic=event.code, document=event.model_dump(mode="json"))
 
 
 class Sender:

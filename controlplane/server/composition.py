@@ -124,7 +124,7 @@ def compose(settings: Settings, *, gateway_port: int, leave: Callable[[], bool])
         gauges = Gauges(controller, stores, home)
         app = join_apps(make_app(home, api=api, hosts=hosts, places=context.places), api, gauges.render, hosts)
         home.workers.observe = system.world.fleet.observe
-        sender = Sender(stores.outbox, notify, settings.home, clock, SilenceDesk(stores).hushes)
+        sender = Sender(stores.outbox, notify, settings.home, clock, SilenceDesk(stores).is_silenced)
         yield Plane(settings, stores, controller, home, app, system.gateway_url, sender, gauges)
 
 

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
     Column,
+    Engine,
     Float,
     ForeignKey,
     Integer,
@@ -80,14 +82,28 @@ class Shown:
 
 
 class ReviewStore:
-    """Items and judgements in one database; several processes may share it."""
+    """Items and judgements in one database; several processes may share it.
+
+    It is opened at its first use, and so a home where nothing is to be judged has none.
+    """
 
     def __init__(self, url: str) -> None:
-        self.engine = open_database(url, SCHEMA)
+        self._url = url
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The open database.
+
+        Raises:
+            InvalidInput: when the address can't be used.
+            Unavailable: when nobody answers there.
+        """
+        return open_database(self._url, SCHEMA)
 
     def close(self) -> None:
         """Let go of the database."""
-        self.engine.dispose()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
 
     def add(self, item: Item, images: tuple[bytes, bytes | None], at_s: float) -> None:
         """Put an item into the queue; the same id twice is one item."""

@@ -14,6 +14,11 @@ from controlplane.web.rendering import render
 from controlplane.web.sources.home import Home
 
 
+def page_asked(request: Request) -> str:
+    """Return the address of the page that is asked for, with its query."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
 @dataclass(frozen=True)
 class Answering:
     """Makes answers for the people who look at one home; without a ``counter`` nobody can ask for anything."""
@@ -23,10 +28,9 @@ class Answering:
 
     def page(self, page: Page, request: Request, status: int = 200) -> Response:
         """Return a page."""
-        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         told = {
             "page": page,
-            "address": address,
+            "address": page_asked(request),
             "person": person_of(request),
             "acts": self.counter is not None,
             "drawn": True,

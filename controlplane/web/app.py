@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +22,7 @@ from controlplane.api.doorkeeper import address_of
 from controlplane.api.places import Places, Seated
 from controlplane.reviewing.app import review_routes
 from controlplane.web.actions import add_actions, is_awaited, tell_offers
-from controlplane.web.answering import Answering
+from controlplane.web.answering import Answering, page_asked
 from controlplane.web.counter import Counter
 from controlplane.web.gate import Gate, person_of
 from controlplane.web.live import LiveDesk
@@ -83,19 +84,20 @@ def _add_pages(app: FastAPI, answering: Answering, places: Places) -> None:
     pages, desk = Pages(home, acts=counter is not None), LiveDesk(home)
 
     @app.get("/live", include_in_schema=False)
-    async def live(page: str, after: int = -1, *, fresh: bool = False, request: Request) -> Response:
-        """Stream what changes in the page at the address ``page``."""
+    async def live(page: str, after: int = -1, seen: str = "", *, request: Request) -> Response:
+        """Stream what changes in the page at the address ``page``, from what its browser has ``seen`` on."""
         if len(page) > LONGEST_ADDRESS:
             raise InvalidInput("page: the address is too long")
         last_id = request.headers.get("last-event-id", "")
-        after, fresh = (int(last_id), False) if last_id.isdecimal() else (after, fresh)
+        after, seen = (int(last_id), "") if last_id.isdecimal() else (after, seen)
         try:
             parts = urlsplit(page)
         except ValueError:
             raise InvalidInput("page: this is no address of a page", hint="write /rollouts/ID") from None
         query = QueryParams({key: values[-1] for key, values in parse_qs(parts.query).items()})
-        await pages.build(parts.path, query)
-        events = desk.stream(page, lambda: pages.build(parts.path, query), after=after, fresh=fresh)
+        build = partial(pages.build, parts.path, query)
+        await desk.look(page, build)
+        events = desk.stream(page, build, after=after, seen=seen)
         stream = StreamingResponse(
             events, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
@@ -106,11 +108,12 @@ def _add_pages(app: FastAPI, answering: Answering, places: Places) -> None:
     async def show(path: str, request: Request) -> Response:
         """Show a page."""
         try:
-            page = await pages.build(path, request.query_params)
+            look = await desk.look(page_asked(request), partial(pages.build, path, request.query_params), anew=True)
         except NotFound:
             if counter is None or not await is_awaited(counter, request, path):
                 raise
             return answering.plain("awaited", path.rpartition("/")[2], {}, request)
+        page = replace(look.page, context={**look.page.context, "seen": look.tag})
         if counter is not None and page.is_live:
             page = replace(page, context={**page.context, **await tell_person(counter, request, page)})
         return answering.page(page, request)

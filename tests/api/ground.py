@@ -31,6 +31,7 @@ from rollout.observation import Observation
 from rollout.state import State
 from serving.fleet.fake import FakeFleet
 from tests.controlplane.scripted_traffic import FakeTraffic, Gateways
+from tests.prepared import prepare_store
 
 SPEC = """
 service: tags
@@ -71,7 +72,7 @@ class Ground:
     def __post_init__(self) -> None:
         self.clock, self.shelf = FakeClock(), FakeShelf()
         settings = Settings(self.folder)
-        url = self.url or f"sqlite:///{self.folder / 'roost.db'}"
+        url = self.url or prepare_store(self.folder / "roost.db")
         self.stores = Stores.on(open_store(url, self.clock), load_token_key(settings.token_key), self.clock)
         for _ in range(3):
             self.shelf.register("m", Registration(self.folder))

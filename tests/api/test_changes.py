@@ -13,6 +13,7 @@ from sqlalchemy import event
 from contracts.clock import FakeClock
 from contracts.errors import Conflict
 from controlplane.api.app import assemble
+from controlplane.api.documents import VERSION_PATTERN
 from controlplane.api.flaws import WORDS
 from controlplane.store.migrate import open_store
 from controlplane.store.replies import KEPT_S, STUCK_S, Replies, Reply
@@ -329,6 +330,28 @@ def test_a_version_that_was_registered_elsewhere_is_taken_up(ground: Ground) -> 
     told = [(change.actor, change.action) for change in ground.stores.audit.changes("version/m@4")]
     assert told == [("eva", "version.adopt"), ("eva", "version.register")]
     assert [change.action for change in ground.stores.audit.changes("version/m@9")] == ["version.adopt"]
+
+
+def test_each_version_of_a_list_is_found_by_its_number_and_its_aliases(ground: Ground) -> None:
+    with ground.client() as client:
+        rows = client.get("/models/m/versions").json()["items"]
+        assert [row["version"] for row in rows] == ["m@3", "m@2", "m@1"]
+        for row in rows:
+            for number in (row["number"], *row["aliases"]):
+                assert client.get(f"/models/{row['model']}/versions/{number}").json() == row
+        for wrong in ("m@1", "0", "01", "1a", "-", "1" * 19):
+            told = problem(client.get(f"/models/m/versions/{wrong}"), 422, "input.invalid")
+            assert told == f"number: '{wrong}' is not a number or an alias"
+
+
+def test_a_version_is_written_one_way_wherever_it_is_asked_for() -> None:
+    document = assemble().openapi()
+    bodies = (schema["properties"] for name, schema in document["components"]["schemas"].items() if "Body" in name)
+    found = [body["version"] for body in bodies if "version" in body]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    found += [one["schema"] for each in operations for one in each.get("parameters", ()) if one["name"] == "version"]
+    assert len(found) > 3
+    assert {schema["pattern"] for schema in found} == {VERSION_PATTERN}
 
 
 def test_an_error_inside_tells_nothing_of_the_inside(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,6 @@
 from pathlib import Path
 
 import pytest
-import schemathesis
-from schemathesis import engine
-from schemathesis.engine import events
 
 from controlplane.api.access import AccessSpec, Anonymous
 from controlplane.api.app import PREFIX
@@ -19,6 +16,10 @@ ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "412", "429"]
 
 def find_failures(ground: Ground) -> tuple[list[str], int]:
     """Return what all checks found in all phases, each with its request, and how many requests were made."""
+    import schemathesis
+    from schemathesis import engine
+    from schemathesis.engine import events
+
     config = schemathesis.Config.from_dict(
         {
             "headers": {"Authorization": f"Bearer {ground.token(Role.ADMIN, 'schemathesis')}"},

@@ -52,31 +52,53 @@ class ScriptedRuntime:
         return [text.encode for text in texts]
 
 
+class Server(uvicorn.Server):
+    """An app on a free loopback port, in a thread; a gateway is behind the protocol that its process uses."""
+
+    def __init__(self, app: Starlette, protocol: type[asyncio.Protocol] | None = None) -> None:
+        http: Literal["auto"] | type[asyncio.Protocol] = protocol or "auto"
+        if protocol is None and isinstance(app, GatewayApp):
+            http = GatewayProtocol
+        super().__init__(uvicorn.Config(app, port=0, http=http, log_level="error", timeout_graceful_shutdown=1))
+        self._thread = threading.Thread(target=self.run)
+        self._thread.start()
+
+    async def main_loop(self) -> None:
+        """Serve until told to end; uvicorn's own looks only every tenth of a second."""
+        await self.on_tick(0)
+        while not self.should_exit:  # noqa: ASYNC110 - another thread says so
+            await asyncio.sleep(0.005)
+
+    def url(self) -> str:
+        """Wait until it listens, and return where."""
+        while not self.started:
+            time.sleep(0.005)
+        return f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}"
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._thread.join()
+
+
 @contextmanager
 def running(app: Starlette, protocol: type[asyncio.Protocol] | None = None) -> Iterator[str]:
-    """Run an app on a free loopback port, a gateway behind the protocol that its process uses; yields its URL."""
-    http: Literal["auto"] | type[asyncio.Protocol] = protocol or "auto"
-    if protocol is None and isinstance(app, GatewayApp):
-        http = GatewayProtocol
-    config = uvicorn.Config(app, port=0, http=http, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    """Run an app; yields its URL."""
+    server = Server(app, protocol)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield server.url()
     finally:
-        server.should_exit = True
-        thread.join()
+        server.end()
+
+
+def worker_app(version: VersionId, runtime: ScriptedRuntime) -> Starlette:
+    spec = WorkerSpec(version=version, digest="sha256:" + "0" * 64, directory="unused")
+    return Worker(spec, lambda _: runtime).app()
 
 
 @contextmanager
 def running_worker(version: VersionId, runtime: ScriptedRuntime) -> Iterator[Endpoint]:
     """Run a worker; yields its endpoint."""
-    spec = WorkerSpec(version=version, digest="sha256:" + "0" * 64, directory="unused")
-    with running(Worker(spec, lambda _: runtime).app()) as url:
+    with running(worker_app(version, runtime)) as url:
         yield Endpoint(replica=f"v{version.number}-0", url=url)
 
 
@@ -108,6 +130,33 @@ class Bench:
         return table
 
 
+@contextmanager
+def running_bench(
+    gateway: Starlette,
+    champion: ScriptedRuntime,
+    challenger: ScriptedRuntime,
+    protocol: type[asyncio.Protocol] | None = None,
+) -> Iterator[Bench]:
+    """Run a gateway with both workers behind it; they begin together and end together."""
+    apps = {CHAMPION: worker_app(CHAMPION, champion), CHALLENGER: worker_app(CHALLENGER, challenger)}
+    servers = [*(Server(app) for app in apps.values()), Server(gateway, protocol)]
+    try:
+        *workers, url = [server.url() for server in servers]
+        endpoints = {
+            str(version): (Endpoint(replica=f"v{version.number}-0", url=worker),)
+            for version, worker in zip(apps, workers, strict=True)
+        }
+        built = Bench(url, endpoints)
+        yield built
+        built.client.close()
+        built.http.close()
+    finally:
+        for server in servers:
+            server.should_exit = True
+        for server in servers:
+            server.end()
+
+
 @pytest.fixture
 def champion() -> ScriptedRuntime:
     return ScriptedRuntime()
@@ -129,12 +178,5 @@ def make_gateway(tmp_path: Path) -> Callable[[], Starlette]:
 def bench(
     champion: ScriptedRuntime, challenger: ScriptedRuntime, make_gateway: Callable[[], Starlette]
 ) -> Iterator[Bench]:
-    with (
-        running_worker(CHAMPION, champion) as first,
-        running_worker(CHALLENGER, challenger) as second,
-        running(make_gateway()) as url,
-    ):
-        built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
+    with running_bench(make_gateway(), champion, challenger) as built:
         yield built
-        built.client.close()
-        built.http.close()

@@ -15,7 +15,7 @@ import pytest
 from contracts.ids import VersionId
 from contracts.manifest import make_manifest
 from contracts.rng import Rng, SeededRng
-from contracts.specs.service import Fallback, FallbackReason
+from contracts.specs.service import Fallback, FallbackReason, Limits
 from contracts.wire.capacity import WorkerLimits
 from contracts.wire.gateway import GatewaySpec
 from contracts.wire.routing import RoutingTable, ServiceRoutes, Split
@@ -61,6 +61,7 @@ class DataPlane:
             champion=champion,
             split=split,
             fallback=fallback,
+            limits=Limits(max_queue=1000, timeout=50.0),
             endpoints={str(version): self.fleet.observe().endpoints(version) for version in versions},
         )
         self.client.push(RoutingTable(fence=1, revision=self.revision, services={"tags": routes}))
@@ -188,9 +189,10 @@ def test_a_killed_worker_costs_its_users_nothing_and_is_counted_against_its_vers
         assert keeper.running is not None
         assert keeper.running.report is not None
         os.kill(keeper.running.report.pid, signal.SIGKILL)
-        # As the control plane does when it sees a challenger without replicas.
         await_that(lambda: not plane.fleet.observe().endpoints(SECOND))
-        time.sleep(1.0)
+        # Half of these are the dead one's, until the control plane sees a challenger without replicas.
+        killed = totals.sent
+        await_that(lambda: totals.sent > killed + 20)
         plane.route(FIRST)
         answered = totals.sent
         await_that(lambda: totals.sent > answered + 10)

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from contracts.rng import SeededRng
 from contracts.wire.telemetry import AttemptCounts
 from serving.gateway.server import GatewayProtocol
-from tests.serving.conftest import CHALLENGER, CHAMPION, Bench, ScriptedRuntime, running, running_worker
+from tests.serving.conftest import Bench, ScriptedRuntime, running_bench
 
 IMAGES, INFER, INVOKE = "/v1/images/generations", "/v2/models/tags/infer", "/services/tags/invocations"
 SHAPES: dict[str, Callable[[dict[str, object]], object]] = {
@@ -34,16 +34,9 @@ def guarded(
     make_gateway: Callable[[], Starlette],
 ) -> Iterator[Bench]:
     """A gateway behind the protocol that its process uses."""
-    with (
-        running_worker(CHAMPION, champion) as first,
-        running_worker(CHALLENGER, challenger) as second,
-        running(make_gateway(), request.param) as url,
-    ):
-        built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
+    with running_bench(make_gateway(), champion, challenger, request.param) as built:
         built.route()
         yield built
-        built.client.close()
-        built.http.close()
 
 
 def connect(bench: Bench) -> socket.socket:

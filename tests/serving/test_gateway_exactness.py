@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contracts.rng import SeededRng
-from contracts.specs.service import Fallback
+from contracts.specs.service import Fallback, Limits
 from contracts.wire.gateway import GatewaySpec
 from contracts.wire.routing import RoutingTable, ServiceRoutes, Split
 from contracts.wire.telemetry import TelemetryBatch
@@ -25,6 +25,8 @@ from tests.serving.scripted_process import ScriptedProcess, scripted_process
 pytestmark = pytest.mark.slow
 RATE = 60.0
 FALLBACK = Fallback.model_validate({"on": ["error", "overload"], "to": "champion", "retry_budget": 1.0})
+LIMITS = Limits(max_queue=10_000, timeout=50.0)
+"""A machine that stalls has all that was due come at once: it waits, and nobody is turned away for it."""
 
 
 class Plane:
@@ -42,7 +44,9 @@ class Plane:
         split = Split(rollout_id="r1", salt="saltsalt", challenger=CHALLENGER, weight=weight)
         champion = (self.workers[0].endpoint, self.workers[1].endpoint)
         endpoints = {str(CHAMPION): champion, str(CHALLENGER): (self.workers[2].endpoint,)}
-        routes = ServiceRoutes(service="tags", champion=CHAMPION, split=split, endpoints=endpoints, fallback=FALLBACK)
+        routes = ServiceRoutes(
+            service="tags", champion=CHAMPION, split=split, endpoints=endpoints, fallback=FALLBACK, limits=LIMITS
+        )
         self.client.push(RoutingTable(fence=1, revision=self._revision, services={"tags": routes}))
 
     def pull(self) -> None:
@@ -100,14 +104,6 @@ def attempts(plane: Plane) -> Counter[str]:
     return found
 
 
-def failures(plane: Plane) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for batch in plane.batches:
-        for row in batch.attempts:
-            found.update(row.bad)
-    return found
-
-
 def test_a_version_change_under_load_loses_nothing_and_counts_everything(plane: Plane) -> None:
     plane.route(0.0)
     plane.pull()
@@ -122,10 +118,7 @@ def test_a_version_change_under_load_loses_nothing_and_counts_everything(plane: 
     plane.pull()
     assert totals.statuses == {200: sent(totals)}
     assert sent(totals) > RATE
-    requests, bad, fell_back = counted(plane)
-    assert (requests, bad) == (sent(totals), 0)
-    # A machine that stalls has all that was due come at once: more than a queue takes, and only that, is made up for.
-    assert failures(plane) == Counter({"overload": fell_back} if fell_back else {})
+    assert counted(plane) == (sent(totals), 0, 0)
     good = {str(version): attempts(plane)[f"{version} good"] for version in (CHAMPION, CHALLENGER)}
     assert good == dict(totals.versions)
     assert min(good.values()) > 0

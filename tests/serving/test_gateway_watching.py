@@ -24,7 +24,7 @@ from serving.gateway.app import Gateway
 from serving.gateway.counting import AttemptKey, AttemptTally, Tick
 from serving.gateway.metrics import MOST_SERVICES, MOST_VERSIONS, Totals
 from serving.gateway.service import Service
-from tests.serving.conftest import CHALLENGER, CHAMPION, CONTROL_TOKEN, Bench, ScriptedRuntime, running, running_worker
+from tests.serving.conftest import CONTROL_TOKEN, Bench, ScriptedRuntime, running_bench
 
 
 @pytest.fixture
@@ -52,15 +52,8 @@ def watched(
         access_log_prompts=True,
         traces_to="http://127.0.0.1:4318/v1/traces",
     )
-    with (
-        running_worker(CHAMPION, champion) as first,
-        running_worker(CHALLENGER, challenger) as second,
-        running(Gateway(spec, SystemClock(), SystemRng()).app()) as url,
-    ):
-        built = Bench(url, {str(CHAMPION): (first,), str(CHALLENGER): (second,)})
+    with running_bench(Gateway(spec, SystemClock(), SystemRng()).app(), champion, challenger) as built:
         yield built
-        built.client.close()
-        built.http.close()
 
 
 def ask(bench: Bench, headers: dict[str, str] | None = None, **body: object) -> httpx.Response:

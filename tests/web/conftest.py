@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from controlplane.settings import Settings
 from rollout.phases import Phase
+from tests.prepared import prepare_catalogue
 from tests.web.recorder import record_rollout, record_spec, write_routes
 from tests.web.writer import BEGAN_S, Writer, next_rollout
 
@@ -74,7 +74,6 @@ def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from contracts.ids import CHAMPION
     from registry.catalogue import Registration
-    from registry.mlflow_catalogue import MlflowCatalogue
     from registry.profile.document import QualityFigure
     from tests.registry.fake_bench import FakeBench
     from tests.registry.test_profile import make_profile
@@ -91,8 +90,7 @@ def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record_spec(home, BEGAN_S - 60)
     record_rollout(home, 3, good.at_s + 5, bad.at_s, XSS)
     write_routes(home, 4, held.state.weight)
-    settings = Settings(home)
-    catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    catalogue = prepare_catalogue(home)
     for number in (1, 2):
         folder = tmp_path_factory.mktemp(f"version{number}")
         (folder / "config.json").write_text(json.dumps({"number": number}))

@@ -106,12 +106,13 @@ def test_a_rollout_is_watched_to_its_end_over_a_restart_without_a_reload(tmp_pat
 
 
 def test_what_somebody_reads_on_a_chart_and_has_ticked_outlives_what_is_new(tmp_path: Path, page: "Page") -> None:
-    writer = Writer(tmp_path, number=3, score=0.9, at_s=time.time() - 30)
+    now_s = time.time()
+    writer = Writer(tmp_path, number=3, score=0.9, at_s=now_s - 30)
     for _ in range(5):
         writer.tick()
     next_rollout(writer, number=2).tick()
     record_spec(tmp_path, writer.at_s - 60)
-    record_rollout(tmp_path, 3, time.time() - 30, time.time(), XSS)
+    record_rollout(tmp_path, 3, now_s - 28, now_s + 2, XSS)  # from the first decisions on, whatever time it is now
     served = serve(tmp_path)
     try:
         page.goto(f"{served.url}/rollouts/{writer.rollout_id}")
@@ -120,11 +121,17 @@ def test_what_somebody_reads_on_a_chart_and_has_ticked_outlives_what_is_new(tmp_
         told = page.inner_text("#latency output")
         assert "p95 9" in told.replace("0.9 s", "900 ms")
         page.evaluate("window.before = document.querySelector('#latency')")
-        record_rollout(tmp_path, 3, time.time(), time.time() + 30, XSS, boot="later")
+        record_rollout(tmp_path, 3, now_s, now_s + 30, XSS, boot="later")
         writer.tick(25.0)
         page.wait_for_function("() => document.querySelector('#latency') !== window.before", timeout=20_000)
         assert page.evaluate("document.activeElement.closest('figure')?.id") == "latency"
         page.wait_for_function("told => document.querySelector('#latency output').textContent === told", arg=told)
+        page.keyboard.press("Escape")
+        page.evaluate("window.before = document.querySelector('#latency')")
+        record_rollout(tmp_path, 3, now_s, now_s + 30, XSS, boot="latest")
+        writer.tick(5.0)
+        page.wait_for_function("() => document.querySelector('#latency') !== window.before", timeout=20_000)
+        assert page.evaluate("document.activeElement.closest('figure')?.id") == "latency", "focused, and not yet read"
         page.goto(f"{served.url}/rollouts")
         page.wait_for_selector("#badge[data-state=live], #badge[data-state=stale]")
         page.check("#c-tags-3-abc3")

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 from tests.web.conftest import XSS, Served, serve
+from tests.web.recorder import record_rollout
 from tests.web.writer import Writer
 
 PAGES = (
@@ -44,6 +47,13 @@ def events(url: str, **headers: str) -> Iterator[tuple[str, int | None, dict[str
                 number = int(value)
             elif name == "data":
                 yield kind, number, json.loads(value)
+
+
+def look_of(page: httpx.Response) -> str:
+    """Return the name of what a page said when it was loaded."""
+    found = re.search(r'data-live="([0-9a-f]+)"', page.text)
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -165,11 +175,31 @@ def test_a_new_decision_is_sent_once(tmp_path: Path) -> None:
     first = writer.tick()
     served = serve(tmp_path)
     try:
-        stream = events(f"{served.url}/live?page=/rollouts/{writer.rollout_id}&after={first}&fresh=1")
+        path = f"/rollouts/{writer.rollout_id}"
+        stream = events(f"{served.url}/live?page={path}&after={first}&seen={look_of(served.get(path))}")
         assert next(stream)[0] == "beat"
         second = writer.tick()
         numbers = [number for kind, number, _ in (next(stream) for _ in range(2)) if kind == "change"]
         assert numbers == [second]
+    finally:
+        served.end()
+
+
+def test_what_changes_between_a_page_and_its_stream_is_sent(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    last = max(writer.tick() for _ in range(3))
+    path = f"/rollouts/{writer.rollout_id}"
+    served = serve(tmp_path)
+    try:
+        before = served.get(path)
+        assert "Latency" not in before.text
+        record_rollout(tmp_path, 2, writer.at_s - 1, writer.at_s + 9, "words")
+        while "Latency" not in served.get(path).text:
+            time.sleep(0.1)
+        kind, number, data = next(events(f"{served.url}/live?page={path}&after={last}&seen={look_of(before)}"))
+        assert (kind, number) == ("change", last)
+        assert "Latency" in data["regions"]["serving"]
+        assert "verdict" not in data["regions"]
     finally:
         served.end()
 

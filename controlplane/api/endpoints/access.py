@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from contracts.ids import parse_name
@@ -10,6 +10,7 @@ from contracts.units import parse_duration_s
 from controlplane.api.context import Context
 from controlplane.api.documents import Body, Name, Reason, TokenDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import RecordId, Why
 from controlplane.api.principal import Admin, AnyViewer, Principal
 from controlplane.api.route import GuardedRoute, take_key, without
 from controlplane.api.sessions import COOKIE
@@ -106,12 +107,7 @@ def create_token(body: TokenBody, who: Admin, request: Request, response: Respon
 
 
 @router.delete("/tokens/{token}", dependencies=[Depends(take_key)])
-def revoke_token(
-    token: Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")],
-    reason: Annotated[str, Query(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")],
-    who: Admin,
-    context: Context,
-) -> TokenDocument:
+def revoke_token(token: RecordId, reason: Why, who: Admin, context: Context) -> TokenDocument:
     """End a token, and all sessions that were begun with it, now."""
     return tell_token(context.stores.tokens.revoke(token, actor=who.actor, reason=reason))
 

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from contracts.ids import NAME_PATTERN, VersionId, VersionRef
+from contracts.ids import VersionRef
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import VERSION_PATTERN, Body, OfferDocument, Reason, Version
+from controlplane.api.documents import Body, OfferDocument, Reason, Version
+from controlplane.api.parameters import DryRun, RecordId, ServiceName, SomeVersion, Why
 from controlplane.api.principal import AnyOperator, Principal, Viewer
 from controlplane.api.route import GuardedRoute, take_key
 from controlplane.api.telling import tell_offer
@@ -15,14 +17,10 @@ from controlplane.desks.offers import Offer
 from controlplane.store.fleet_wishes import FleetWish, FleetWishKind
 from controlplane.store.tokens import Role
 from controlplane.web.views.replicas import ReplicaView, view_replicas
-from registry.catalogue import Catalogue
 from rollout.observation import Fit
 
 router = APIRouter(route_class=GuardedRoute, tags=["serving"])
 TARGET_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,198}[A-Za-z0-9])?$"
-Identifier = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-WhyNow = Annotated[str, Query(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")]
-Rehearse = Annotated[bool, Query(description="Only tell what it would do.")]
 
 
 class ReplicaDocument(BaseModel):
@@ -98,11 +96,11 @@ async def show_fleet(who: Viewer, context: Context) -> FleetDocument:
     """Show every replica with what may be asked of it, what was asked, and how traffic is routed."""
     table = context.home.routing()
     seen = view_replicas(table, await context.home.workers.look())
-    offers = _offers(context, who)
+    wishes, offers = await run_in_threadpool(_look, context, who)
     return FleetDocument(
         node=context.fleet.node,
         replicas=[_tell_replica(replica, offers.get((replica.version, replica.name))) for replica in seen],
-        wishes=[_tell_wish(wish) for wish in context.stores.fleet_wishes.open()],
+        wishes=[_tell_wish(wish) for wish in wishes],
         routing=table.model_dump(mode="json") if table is not None else None,
     )
 
@@ -111,20 +109,20 @@ async def show_fleet(who: Viewer, context: Context) -> FleetDocument:
     "/fleet/warm", status_code=201, responses={200: {"model": OfferDocument}}, dependencies=[Depends(take_key)]
 )
 def warm_version(
-    body: WarmBody, who: AnyOperator, context: Context, response: Response, *, dry_run: Rehearse = False
+    body: WarmBody, who: AnyOperator, context: Context, response: Response, *, dry_run: DryRun = False
 ) -> AskedDocument | OfferDocument:
     """Load a version and keep it for a while: whatever brings it into production then has no cold gap."""
     version = VersionRef.parse(body.version)
     _require(context, who, version.model)
     if dry_run:
         response.status_code = 200
-        return tell_offer(context.fleet.offer_warm(_find(context.catalogue, version), body.for_s))
+        return tell_offer(context.fleet.offer_warm(context.catalogue.get(version).id, body.for_s))
     asked = context.fleet.warm(version, body.for_s, actor=who.actor, reason=body.reason)
     return AskedDocument(wishes=[_tell_wish(wish) for wish in asked.wishes], effect=asked.effect)
 
 
 @router.delete("/fleet/warm/{wish}", dependencies=[Depends(take_key)])
-def let_go_of_version(wish: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> FleetWishDocument:
+def let_go_of_version(wish: RecordId, reason: Why, who: AnyOperator, context: Context) -> FleetWishDocument:
     """Keep a version warm no longer; one that a service needs runs on."""
     _require(context, who, context.stores.fleet_wishes.get(wish).version.model)
     return _tell_wish(context.fleet.let_go(wish, actor=who.actor, reason=reason))
@@ -134,7 +132,7 @@ def let_go_of_version(wish: Identifier, reason: WhyNow, who: AnyOperator, contex
     "/fleet/drains", status_code=202, responses={200: {"model": OfferDocument}}, dependencies=[Depends(take_key)]
 )
 def drain_replica(
-    body: DrainBody, who: AnyOperator, context: Context, response: Response, *, dry_run: Rehearse = False
+    body: DrainBody, who: AnyOperator, context: Context, response: Response, *, dry_run: DryRun = False
 ) -> AskedDocument | OfferDocument:
     """Let a replica, or all of a machine, finish what it has and be replaced; refused where nothing could serve."""
     for replica in context.fleet.find(body.target):
@@ -147,12 +145,7 @@ def drain_replica(
 
 
 @router.get("/services/{service}/headroom", tags=["rollouts"])
-def show_headroom(
-    service: Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)],
-    version: Annotated[str, Query(pattern=VERSION_PATTERN, max_length=200)],
-    who: Viewer,
-    context: Context,
-) -> HeadroomDocument:
+def show_headroom(service: ServiceName, version: SomeVersion, who: Viewer, context: Context) -> HeadroomDocument:
     """Tell whether a version fits beside the champion, and what a rollout would do when not; nothing is started."""
     room = context.rollouts.foresee(service, VersionRef.parse(version))
     return HeadroomDocument(**{name: getattr(room, name) for name in HeadroomDocument.model_fields})
@@ -167,21 +160,18 @@ def _require(context: ApiContext, who: Principal, model: str) -> None:
         who.require(Role.OPERATOR, service)
 
 
-def _find(catalogue: Catalogue, version: VersionRef) -> VersionId:
-    return catalogue.get(version).id
-
-
-def _offers(context: ApiContext, who: Principal) -> dict[tuple[str, str], Offer]:
-    """Return what may be asked of each replica, where this control plane supervises them."""
+def _look(context: ApiContext, who: Principal) -> tuple[list[FleetWish], dict[tuple[str, str], Offer]]:
+    """Return what was asked, and what may be asked of each replica, where this control plane supervises them."""
+    wishes = context.stores.fleet_wishes.open()
     if context.outlook is None:
-        return {}
-    found = {}
+        return wishes, {}
+    offers = {}
     for replica in context.outlook.fleet().replicas:
-        offer = context.fleet.offer_drain(replica)
+        offer = context.fleet.offer_drain(replica, wishes)
         if not who.role.includes(Role.OPERATOR):
             offer = Offer(offer.name, allowed=False, why_not="this needs an operator", effect="")
-        found[str(replica.version), replica.name] = offer
-    return found
+        offers[str(replica.version), replica.name] = offer
+    return wishes, offers
 
 
 def _tell_replica(replica: ReplicaView, offer: Offer | None) -> ReplicaDocument:

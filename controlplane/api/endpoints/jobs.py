@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 
 from controlplane.api.context import Context
-from controlplane.api.documents import ID_PATTERN, WHOLE, Body, JobDocument, Reason
+from controlplane.api.documents import ID_PATTERN, WHOLE, Body, JobDocument, Reason, WhyBody
 from controlplane.api.paging import Limit, Page, cut
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
@@ -27,12 +27,6 @@ class JobBody(Body):
     arguments: dict[str, Any] = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] = 0
     id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
-
-
-class CancelBody(Body):
-    """Why a job shall end."""
-
-    reason: Reason
 
 
 @router.get("/jobs")
@@ -83,6 +77,6 @@ def show_job(job: JobId, who: Viewer, context: Context) -> JobDocument:
 
 
 @router.post("/jobs/{job}/cancel", status_code=202, dependencies=[Depends(take_key)])
-def cancel_job(job: JobId, body: CancelBody, who: Operator, context: Context) -> JobDocument:
+def cancel_job(job: JobId, body: WhyBody, who: Operator, context: Context) -> JobDocument:
     """End a job: at once while it waits, at its worker's next heartbeat while it runs."""
     return tell_job(context.stores.jobs.cancel(job, actor=who.actor, reason=body.reason))

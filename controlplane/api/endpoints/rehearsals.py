@@ -5,14 +5,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from contracts.errors import InvalidInput
 from contracts.specs.service import ServiceSpec
 from controlplane.api.context import ApiContext, Context
-from controlplane.api.documents import ID_PATTERN, WHOLE, Body, SpecText
+from controlplane.api.documents import WHOLE, Body, SpecText
 from controlplane.api.endpoints.services import read_spec
+from controlplane.api.parameters import RolloutId
 from controlplane.api.principal import AnyViewer, Viewer
 from controlplane.api.route import GuardedRoute
 from controlplane.api.telling import finite
@@ -93,12 +94,7 @@ def simulate_rollout(body: SimulateBody, who: Viewer, context: Context) -> Rehea
 
 
 @router.post("/rollouts/{rollout}/replay", tags=["rollouts"])
-def replay_rollout(
-    rollout: Annotated[str, Path(pattern=ID_PATTERN, max_length=200)],
-    body: ReplayBody,
-    who: AnyViewer,
-    context: Context,
-) -> Rehearsed:
+def replay_rollout(rollout: RolloutId, body: ReplayBody, who: AnyViewer, context: Context) -> Rehearsed:
     """Decide a recorded rollout again under the policy of a spec, beside what was decided then."""
     from controlplane.rehearsal.recorded import rerun
 

@@ -2,12 +2,11 @@
 
 from typing import Annotated, TypedDict
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from contracts.ids import NAME_PATTERN, VersionRef
 from controlplane.api.context import ApiContext, Context
 from controlplane.api.documents import (
-    ID_PATTERN,
     ActionBody,
     RolloutDocument,
     RolloutRow,
@@ -16,6 +15,7 @@ from controlplane.api.documents import (
     WishDocument,
 )
 from controlplane.api.paging import Cursor, Limit, Page, page_by_offset
+from controlplane.api.parameters import DryRun, RolloutId
 from controlplane.api.principal import AnyOperator, AnyViewer, Principal, Viewer
 from controlplane.api.route import GuardedRoute, take_key
 from controlplane.api.telling import tell_rollout, tell_row, tell_start, tell_wish
@@ -23,7 +23,6 @@ from controlplane.store.tokens import Role
 from rollout.phases import ManualAction, ManualKind, Phase
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
-RolloutId = Annotated[str, Path(pattern=ID_PATTERN, max_length=200)]
 
 
 class _Told(TypedDict):
@@ -57,7 +56,7 @@ def start_rollout(
     context: Context,
     response: Response,
     *,
-    dry_run: Annotated[bool, Query(description="Only tell whether it may start.")] = False,
+    dry_run: DryRun = False,
 ) -> RolloutDocument | StartPreview:
     """Start a rollout of a version; the leader takes it up at its next step."""
     who.require(Role.OPERATOR, body.service)

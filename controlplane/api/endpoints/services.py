@@ -3,15 +3,16 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Response
 
 from contracts.errors import InvalidInput, NotFound
-from contracts.ids import NAME_PATTERN, VersionRef
+from contracts.ids import VersionRef
 from contracts.specs.loading import load_service_spec
 from contracts.specs.service import ServiceSpec
 from controlplane.api.context import ApiContext, Context
 from controlplane.api.documents import ApplyBody, PreviewDocument, RevisionDocument, ServiceDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import DryRun, ServiceName
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, tag_of, take_key
 from controlplane.api.telling import tell_preview, tell_revision, tell_service
@@ -19,7 +20,6 @@ from controlplane.statuses import Outdated
 from controlplane.store.documents import canonical
 
 router = APIRouter(route_class=GuardedRoute, tags=["services"])
-ServiceName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
 IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=200, description="The ETag of what was seen.")]
 
 
@@ -43,7 +43,7 @@ def apply_service(
     context: Context,
     response: Response,
     *,
-    dry_run: Annotated[bool, Query(description="Only tell what would change.")] = False,
+    dry_run: DryRun = False,
     if_match: IfMatch = None,
 ) -> ServiceDocument | PreviewDocument:
     """Make a spec the newest revision of its service; the first time its champion is chosen, too."""

@@ -2,14 +2,13 @@
 
 from dataclasses import asdict
 from importlib.metadata import version as distribution_version
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel
 
-from contracts.ids import NAME_PATTERN
 from controlplane.api.context import ApiContext, Context
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import ServiceName
 from controlplane.api.principal import Viewer
 from controlplane.api.route import GuardedRoute
 from controlplane.api.telling import finite
@@ -71,11 +70,7 @@ async def list_slos(who: Viewer, context: Context, cursor: Cursor = None, limit:
 
 @router.get("/slos/{service}")
 async def show_slos(
-    service: Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)],
-    who: Viewer,
-    context: Context,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    service: ServiceName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[SloDocument]:
     """List the objectives of one service."""
     return cut([row for row in await _read(context) if row.service == service], cursor, limit)

@@ -1,31 +1,26 @@
 """Silences: objectives and monitors that nobody is told of for a while."""
 
-from typing import Annotated
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, Field
-
-from contracts.ids import NAME_PATTERN, Name
+from contracts.ids import Name
 from controlplane.api.context import Context
-from controlplane.api.documents import Body, Reason
+from controlplane.api.documents import Body, Moment, Reason
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import RecordId, ServiceName, Why
 from controlplane.api.principal import AnyOperator, Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
 from controlplane.store.silences import Silence
 from controlplane.store.tokens import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["safety"])
-Service = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
-Identifier = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-WhyNow = Annotated[str, Query(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")]
-LATEST_S = 2**33
 
 
 class SilenceBody(Body):
     """An objective or a monitor, and until when nobody is told how it burns or of its alarms."""
 
     objective: Name
-    until_s: Annotated[float, Field(ge=0, le=LATEST_S)]
+    until_s: Moment
     reason: Reason
 
 
@@ -44,7 +39,7 @@ class SilenceDocument(BaseModel):
 
 @router.get("/services/{service}/silences")
 def list_silences(
-    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+    service: ServiceName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[SilenceDocument]:
     """List a service's silences, past ones too, the newest first."""
     context.stores.services.production(service)
@@ -52,14 +47,14 @@ def list_silences(
 
 
 @router.post("/services/{service}/silences", status_code=201, dependencies=[Depends(take_key)])
-def silence_objective(service: Service, body: SilenceBody, who: Operator, context: Context) -> SilenceDocument:
+def silence_objective(service: ServiceName, body: SilenceBody, who: Operator, context: Context) -> SilenceDocument:
     """Let nobody be told how an objective burns, or of a monitor's alarms, until a time; all else stays the same."""
     made = context.silencing.silence(service, body.objective, until_s=body.until_s, actor=who.actor, reason=body.reason)
     return _tell(made)
 
 
 @router.delete("/silences/{silence}", dependencies=[Depends(take_key)])
-def lift_silence(silence: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> SilenceDocument:
+def lift_silence(silence: RecordId, reason: Why, who: AnyOperator, context: Context) -> SilenceDocument:
     """End a silence before its time."""
     who.require(Role.OPERATOR, context.stores.silences.get(silence).service)
     return _tell(context.silencing.lift(silence, actor=who.actor, reason=reason))

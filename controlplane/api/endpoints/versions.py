@@ -2,21 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from contracts.ids import NAME_PATTERN, VersionId, VersionRef
+from contracts.ids import VersionId, VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import (
-    NUMBER_PATTERN,
-    VERSION_PATTERN,
-    WHOLE,
-    Body,
-    OfferDocument,
-    Reason,
-    VersionDocument,
-)
+from controlplane.api.documents import WHOLE, Body, OfferDocument, Reason, VersionDocument
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import ModelName, SomeVersion, VersionNumber
 from controlplane.api.principal import Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
 from controlplane.api.telling import tell_offer, tell_version
@@ -24,8 +17,6 @@ from controlplane.desks.registrations import ACTION
 from controlplane.desks.versions import VersionDesk
 
 router = APIRouter(route_class=GuardedRoute, tags=["versions"])
-ModelName = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
-Number = Annotated[str, Path(pattern=NUMBER_PATTERN, description="Its number, or an alias such as `champion`.")]
 MOST_AT_ONCE = 1000
 
 
@@ -72,13 +63,13 @@ def list_versions(
 
 
 @router.get("/models/{model}/versions/{number}")
-def show_version(model: ModelName, number: Number, who: Viewer, context: Context) -> VersionDocument:
+def show_version(model: ModelName, number: VersionNumber, who: Viewer, context: Context) -> VersionDocument:
     """Show one version, by its number or by an alias such as ``champion``."""
     return tell_version(context.catalogue.get(VersionRef.parse(f"{model}@{number}")))
 
 
 @router.get("/models/{model}/versions/{number}/actions")
-def list_version_actions(model: ModelName, number: Number, who: Viewer, context: Context) -> Page[OfferDocument]:
+def list_version_actions(model: ModelName, number: VersionNumber, who: Viewer, context: Context) -> Page[OfferDocument]:
     """List the jobs that may be asked for on a version, with what each does, or why not."""
     offers = VersionDesk(context.stores, context.catalogue).offers(VersionRef.parse(f"{model}@{number}"))
     return Page(items=[tell_offer(offer) for offer in offers], next=None)
@@ -99,12 +90,7 @@ def adopt_version(model: ModelName, body: AdoptBody, who: Operator, context: Con
 
 
 @router.get("/comparisons", tags=["quality"])
-def list_comparisons(
-    one: Annotated[str, Query(pattern=VERSION_PATTERN, max_length=200)],
-    other: Annotated[str, Query(pattern=VERSION_PATTERN, max_length=200)],
-    who: Viewer,
-    context: Context,
-) -> Page[dict[str, object]]:
+def list_comparisons(one: SomeVersion, other: SomeVersion, who: Viewer, context: Context) -> Page[dict[str, object]]:
     """List the kept comparisons of two versions' bytes, the newest first."""
     first, second = (context.catalogue.get(VersionRef.parse(text)) for text in (one, other))
     return Page(items=context.find_comparisons(first, second), next=None)

@@ -28,7 +28,7 @@ export function follow({ change }) {
   let source = null;
   let timer = null;
   let wait = FIRST_WAIT_MS;
-  let fresh = true;
+  let look = body.dataset.live; // what the server said when the page was loaded: the first stream goes on from it
 
   function note(data) {
     seen.heard = Date.now();
@@ -56,7 +56,7 @@ export function follow({ change }) {
   function open() {
     clearTimeout(timer);
     const page = encodeURIComponent(body.dataset.page);
-    source = new EventSource(`/live?page=${page}&after=${seen.after}${fresh ? '&fresh=1' : ''}`);
+    source = new EventSource(`/live?page=${page}&after=${seen.after}&seen=${look}`);
     source.addEventListener('beat', (event) => note(JSON.parse(event.data)));
     source.addEventListener('change', (event) => {
       const data = JSON.parse(event.data);
@@ -66,7 +66,7 @@ export function follow({ change }) {
       body.dataset.after = seen.after;
     });
     source.addEventListener('error', lose);
-    source.addEventListener('open', () => { seen.heard = Date.now(); fresh = false; });
+    source.addEventListener('open', () => { seen.heard = Date.now(); look = ''; });
   }
 
   function close() {
@@ -80,7 +80,6 @@ export function follow({ change }) {
     close();
     show('lost', seen.asof, seen.asof ? `connection lost, values as of ${clock(seen.asof)}` : 'connection lost');
     warn(seen.asof ? `connection lost: values as of ${clock(seen.asof)}` : 'connection lost');
-    fresh = false;
     timer = setTimeout(open, wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   }

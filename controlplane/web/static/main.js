@@ -41,10 +41,10 @@ function replace(name, html) {
   for (const id of ticked) { const input = document.getElementById(id); if (input) input.checked = true; }
   drawAll();
   const place = held && document.getElementById(held);
-  if (reading !== undefined && place?.matches('figure')) {
-    place.dataset.row = reading;
+  if (place?.matches('figure')) {
+    if (reading !== undefined) place.dataset.row = reading;
     draw(place);
-    place.querySelector('svg').focus({ preventScroll: true });
+    place.querySelector('svg')?.focus({ preventScroll: true });
   } else if (place) place.focus({ preventScroll: true });
 }
 

@@ -1,14 +1,13 @@
-"""Safety: versions that are stopped, and services that are frozen."""
+"""Safety: versions that are stopped or refused, champions that are taken back, and services that are frozen."""
 
-from typing import Annotated
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, Field
-
-from contracts.ids import NAME_PATTERN, VersionRef
+from contracts.ids import VersionRef
 from controlplane.api.context import Context
-from controlplane.api.documents import Body, OfferDocument, Reason, Version
+from controlplane.api.documents import Body, Moment, OfferDocument, Reason, Version, WhyBody
 from controlplane.api.paging import Cursor, Limit, Page, cut
+from controlplane.api.parameters import DryRun, RecordId, ServiceName, Why
 from controlplane.api.principal import AnyOperator, Operator, Viewer
 from controlplane.api.route import GuardedRoute, take_key
 from controlplane.api.telling import tell_offer
@@ -19,11 +18,6 @@ from controlplane.store.rollouts import RolledBack
 from controlplane.store.tokens import Role
 
 router = APIRouter(route_class=GuardedRoute, tags=["safety"])
-Service = Annotated[str, Path(pattern=NAME_PATTERN, max_length=100)]
-Identifier = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-WhyNow = Annotated[str, Query(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")]
-LATEST_S = 2**33
-"""The year 2242: times beyond it are mistakes."""
 
 
 class KillBody(Body):
@@ -40,18 +34,12 @@ class ReadmissionBody(Body):
     reason: Reason
 
 
-class WhyBody(Body):
-    """Why something is asked for."""
-
-    reason: Reason
-
-
 class FreezeBody(Body):
     """A freeze: from now unless told, until it is lifted unless told."""
 
     reason: Reason
-    from_s: Annotated[float, Field(ge=0, le=LATEST_S)] | None = None
-    until_s: Annotated[float, Field(ge=0, le=LATEST_S)] | None = None
+    from_s: Moment | None = None
+    until_s: Moment | None = None
 
 
 class KillDocument(BaseModel):
@@ -92,7 +80,7 @@ class FreezeDocument(BaseModel):
 
 @router.get("/services/{service}/kills")
 def list_kills(
-    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+    service: ServiceName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[KillDocument]:
     """List the versions that were stopped in a service, lifted ones too, the newest first."""
     context.stores.services.production(service)
@@ -107,13 +95,13 @@ def list_kills(
     dependencies=[Depends(take_key)],
 )
 def kill_version(
-    service: Service,
+    service: ServiceName,
     body: KillBody,
     who: Operator,
     context: Context,
     response: Response,
     *,
-    dry_run: Annotated[bool, Query(description="Only tell what it would do.")] = False,
+    dry_run: DryRun = False,
 ) -> KillDocument | OfferDocument:
     """Stop a version at once: it gets no traffic, a rollout of it ends, the version before takes a champion's place."""
     version = VersionRef.parse(body.version)
@@ -124,7 +112,7 @@ def kill_version(
 
 
 @router.delete("/kills/{kill}", dependencies=[Depends(take_key)])
-def revive_version(kill: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> KillDocument:
+def revive_version(kill: RecordId, reason: Why, who: AnyOperator, context: Context) -> KillDocument:
     """Let a stopped version be served again."""
     who.require(Role.OPERATOR, context.stores.kills.get(kill).service)
     return _tell_kill(context.safety.tell_kill(context.safety.revive(kill, actor=who.actor, reason=reason)))
@@ -132,34 +120,35 @@ def revive_version(kill: Identifier, reason: WhyNow, who: AnyOperator, context: 
 
 @router.get("/services/{service}/refusals")
 def list_refusals(
-    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+    service: ServiceName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[RefusalDocument]:
     """List the contents that a service refuses because they were rolled back, the newest first."""
     return cut([_tell_refusal(past) for past in context.readmissions.list(service)], cursor, limit)
 
 
 @router.post("/services/{service}/readmissions", status_code=201, dependencies=[Depends(take_key)])
-def readmit_version(service: Service, body: ReadmissionBody, who: Operator, context: Context) -> RefusalDocument:
+def readmit_version(service: ServiceName, body: ReadmissionBody, who: Operator, context: Context) -> RefusalDocument:
     """Let content that was rolled back be tried again, for good; the answer tells how it had been rolled back."""
-    told = {"actor": who.actor, "reason": body.reason}
-    return _tell_refusal(context.readmissions.readmit(service, VersionRef.parse(body.version), role=who.role, **told))
+    version = VersionRef.parse(body.version)
+    past = context.readmissions.readmit(service, version, actor=who.actor, reason=body.reason, role=who.role)
+    return _tell_refusal(past)
 
 
 @router.get("/services/{service}/actions")
-def list_actions(service: Service, who: Viewer, context: Context) -> Page[OfferDocument]:
+def list_actions(service: ServiceName, who: Viewer, context: Context) -> Page[OfferDocument]:
     """List what may be asked of a service's production: going back to the version before, or why not."""
     return Page(items=[tell_offer(context.safety.offer_undo(service))], next=None)
 
 
 @router.post("/services/{service}/undo", status_code=202, dependencies=[Depends(take_key)])
-def undo_champion(service: Service, body: WhyBody, who: Operator, context: Context) -> OfferDocument:
+def undo_champion(service: ServiceName, body: WhyBody, who: Operator, context: Context) -> OfferDocument:
     """Go back to the version that was champion before; it takes over as soon as it is ready."""
     return tell_offer(context.safety.undo(service, actor=who.actor, reason=body.reason))
 
 
 @router.get("/services/{service}/freezes")
 def list_freezes(
-    service: Service, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
+    service: ServiceName, who: Viewer, context: Context, cursor: Cursor = None, limit: Limit = 100
 ) -> Page[FreezeDocument]:
     """List a service's freezes by hand, those of all services and past ones too, the newest first."""
     context.stores.services.production(service)
@@ -167,7 +156,7 @@ def list_freezes(
 
 
 @router.post("/services/{service}/freezes", status_code=201, dependencies=[Depends(take_key)])
-def freeze_service(service: Service, body: FreezeBody, who: Operator, context: Context) -> FreezeDocument:
+def freeze_service(service: ServiceName, body: FreezeBody, who: Operator, context: Context) -> FreezeDocument:
     """Freeze a service: no rollout begins, and one that goes on is paused."""
     made = context.safety.freeze(service, actor=who.actor, reason=body.reason, from_s=body.from_s, until_s=body.until_s)
     return _tell_freeze(made)
@@ -181,7 +170,7 @@ def freeze_all(body: FreezeBody, who: Operator, context: Context) -> FreezeDocum
 
 
 @router.delete("/freezes/{freeze}", dependencies=[Depends(take_key)])
-def thaw_service(freeze: Identifier, reason: WhyNow, who: AnyOperator, context: Context) -> FreezeDocument:
+def thaw_service(freeze: RecordId, reason: Why, who: AnyOperator, context: Context) -> FreezeDocument:
     """Lift a freeze; rollouts that it paused stay so until somebody resumes them."""
     who.require(Role.OPERATOR, context.stores.freezes.get(freeze).service or None)
     return _tell_freeze(context.safety.thaw(freeze, actor=who.actor, reason=reason))
