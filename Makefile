@@ -12,6 +12,8 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := false
 # Threads that wait must not spin on cores that others need: torch in two processes takes many times as long.
 export OMP_WAIT_POLICY := PASSIVE
+# Commands, workers and tests are processes of their own: each would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help system demo test test-fast coverage check format bench bench-core bench-store bench-web bench-evaluation bench-registry bench-serving bench-gateway bench-controller simulate docs ui-shots install lock clean
@@ -46,7 +48,7 @@ demo: $(INSTALLED) ## the main job, live in this terminal: eight rollouts under 
 # The slow ones are whole demos, real workers and simulations: processes of their own, so they come last, two at a time.
 test: $(INSTALLED) ## all tests, the slow ones too
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
-	$(BIN)/pytest -n 2 --dist worksteal -m slow --durations=15
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --durations=15
 
 test-fast: $(INSTALLED) ## the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'

@@ -30,7 +30,9 @@ from registry.fake_catalogue import FakeCatalogue
 from rollout.machine import Decision, start
 from rollout.policy import Policy, compile_policy
 from serving.fleet.fake import FakeFleet
+from tests.controlplane.desk_ground import Desks
 from tests.controlplane.scripted_traffic import FakeTraffic, Gateways, SeenText
+from tests.prepared import prepare_store
 
 SPEC = """
 service: tags
@@ -50,7 +52,7 @@ class Bench:
         self.spec: ServiceSpec = load_service_spec(spec)
         self.fleet, self.catalogue, self.traffic = FakeFleet(), FakeCatalogue(), FakeTraffic(self.clock)
         folder.mkdir(exist_ok=True)
-        database = open_store(f"sqlite:///{folder / 'roost.db'}", self.clock)
+        database = open_store(prepare_store(folder / "roost.db"), self.clock)
         event.listen(database.engine, "connect", trust_the_disk)
         database.engine.dispose()
         self.stores = Stores.on(database, b"k" * 32, self.clock)
@@ -180,3 +182,10 @@ def mirroring_bench(tmp_path: Path, warm_up_calls: list[str]) -> Iterator[Bench]
     spec = SPEC.replace("rollout: {", "rollout: {mirror: {share: 50%, min_pairs: 100}, ")
     with closing(Bench(tmp_path, spec)) as made:
         yield made
+
+
+@pytest.fixture
+def desks(tmp_path: Path) -> Iterator[Desks]:
+    made = Desks(tmp_path)
+    yield made
+    made.stores.close()

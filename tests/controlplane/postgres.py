@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
+
+from controlplane.store.migrate import open_store
 
 # Nothing of a test outlives it, so nothing need reach the disk.
 FAST = "-c fsync=off -c full_page_writes=off -c max_connections=100 -c shared_buffers=32MB"
@@ -29,6 +32,21 @@ class PostgresServer:
         """Make an empty database and return its address."""
         name = f"t{next(self.numbers)}"
         self._sql(f"CREATE DATABASE {name}")
+        return self._address(name)
+
+    def new_store(self) -> str:
+        """Make a database with this release's schema, and no rows, and return its address."""
+        name = f"t{next(self.numbers)}"
+        self._sql(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return self._address(name)
+
+    @cached_property
+    def _template(self) -> str:
+        self._sql("CREATE DATABASE prepared")
+        open_store(self._address("prepared")).close()
+        return "prepared"
+
+    def _address(self, name: str) -> str:
         return f"postgresql://roost@/{name}?host={self.folder}"
 
     def stop(self) -> None:

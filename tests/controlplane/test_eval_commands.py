@@ -22,7 +22,7 @@ from evaluation.price_tags.render import draw_tag, load_digit_set
 from evaluation.prompts.prompt_set import make_prompt
 from evaluation.prompts.reading import read_prompt_set
 from registry.catalogue import Registration
-from registry.mlflow_catalogue import MlflowCatalogue
+from tests.prepared import prepare_catalogue
 
 ROOST = Path(sys.executable).with_name("roost")
 PATIENCE = 600  # a busy machine is no failure
@@ -37,8 +37,8 @@ def roost(*words: object, timeout_s: float = PATIENCE - 20) -> subprocess.Comple
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with versions 1 to 4 of the demo model registered; the first is champion."""
-    settings = Settings(tmp_path_factory.mktemp("home"))
-    catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    home = tmp_path_factory.mktemp("home")
+    catalogue = prepare_catalogue(home)
     for name in VERSIONS:
         version = find_version(name)
         directory = assemble(name, tmp_path_factory.mktemp("pipeline") / "p")
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record = catalogue.register("price-tags", Registration(directory, defaults=version.defaults, faults=faults))
         if name == "good":
             catalogue.move_alias(record.id, CHAMPION, actor="test", reason="the first")
-    return settings.home
+    return home
 
 
 @pytest.fixture(scope="module")

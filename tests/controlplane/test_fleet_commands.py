@@ -219,6 +219,8 @@ def test_a_kill_of_a_champion_tells_how_long_nobody_is_served_and_what_avoids_th
     assert status == 0
     assert "m@2 is not loaded and takes over once it is: until then nobody is served (about 14s)" in out
     assert "roost fleet warm m@2 before the kill leaves no such gap" in out
+    status, told, _ = roost("service", "kill", "m@1", "--service", "tags", "--dry-run", "--json")
+    assert (status, json.loads(told)["effect"]) == (0, out.strip())
     assert plane.stores.kills.active() == {}
     assert roost("fleet", "warm", "m@2", "-m", "before the kill")[0] == 0
     plane.ticks(2)

@@ -26,9 +26,9 @@ VERSION = VersionId("m", 2)
 
 
 @pytest.fixture
-def history(database_url: str) -> Iterator[History]:
+def history(empty_database_url: str) -> Iterator[History]:
     """A history on each engine."""
-    found = History(database_url)
+    found = History(empty_database_url)
     yield found
     found.close()
 

@@ -25,6 +25,7 @@ from controlplane.store.migrate import open_store
 from evaluation.scorers.port import Score
 from registry.catalogue import Lineage, Proof, Registration, VersionRecord
 from registry.mlflow_catalogue import MlflowCatalogue
+from tests.prepared import prepare_catalogue, prepare_store
 
 MONDAY_S = 1_792_994_400.0
 """Monday, 26 October 2026, 06:00 UTC."""
@@ -60,7 +61,7 @@ def steps(tmp_path: Path) -> Steps:
 @pytest.fixture
 def jobs(tmp_path: Path) -> Any:
     clock = FakeClock(MONDAY_S - 3 * DAY_S)
-    database = open_store(f"sqlite:///{tmp_path / 'roost.db'}", clock)
+    database = open_store(prepare_store(tmp_path / "roost.db"), clock)
     yield Jobs(database, KINDS), clock
     database.close()
 
@@ -141,8 +142,7 @@ def test_the_weekly_report_is_asked_for_once_a_week_and_once_after_a_pause(jobs:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MlflowCatalogue, VersionRecord]:
     """A home with one small registered version."""
     home = tmp_path_factory.mktemp("home")
-    settings = Settings(home)
-    catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    catalogue = prepare_catalogue(home)
     return home, catalogue, catalogue.register("tags", Registration(make_model(home / "model")))
 
 

@@ -23,6 +23,7 @@ from controlplane.store.migrate import open_store
 from registry.catalogue import Registration
 from registry.mlflow_catalogue import MlflowCatalogue
 from tests.controlplane.postgres import wait_for
+from tests.prepared import prepare_catalogue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -46,7 +47,7 @@ Worker(Jobs(open_store(Settings(home).database_url), KINDS), home, name="first",
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the demo's ``good`` version, a history of nothing yet, and prompts for 2 × 16 pictures."""
     folder = tmp_path_factory.mktemp("home")
-    catalogue = open_catalogue(folder)
+    catalogue = prepare_catalogue(folder)
     directory = assemble("good", folder / "good")
     catalogue.register("tags", Registration(directory, defaults=find_version("good").defaults))
     History(Settings(folder).history_uri).close()

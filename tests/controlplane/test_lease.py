@@ -24,6 +24,7 @@ from controlplane.store.migrate import open_store
 from controlplane.store.schema import CHAINS, LEASES
 from controlplane.store.sql_ledger import SqlLedger
 from tests.controlplane.postgres import PostgresServer, wait_for
+from tests.prepared import prepare_store
 
 LENGTH_S = 10.0
 
@@ -143,7 +144,7 @@ class Contenders(RuleBasedStateMachine):
     def begin(self) -> None:
         self.clock = FakeClock()
         self.folder = TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-        self.database = open_store(self.url or f"sqlite:///{self.folder.name}/x.db", self.clock)
+        self.database = open_store(self.url or prepare_store(Path(self.folder.name) / "x.db"), self.clock)
         with self.database.write() as connection:
             connection.execute(LEASES.delete())
             connection.execute(update(CHAINS).values(length=0))

@@ -17,6 +17,7 @@ from controlplane.store.database import Database
 from controlplane.store.ledger import FileLedger, Ledger
 from controlplane.store.migrate import open_store
 from controlplane.store.sql_ledger import SqlLedger
+from tests.prepared import prepare_store
 
 ROOST = Path(sys.executable).with_name("roost")
 Open = Callable[[str], Ledger]
@@ -52,9 +53,8 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open
     if request.param == "file":
         yield lambda version: FileLedger(tmp_path / "ledger.jsonl", version)
         return
-    url = f"sqlite:///{tmp_path / 'x.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").new_database()
+    is_file = request.param == "sqlite"
+    url = prepare_store(tmp_path / "x.db") if is_file else request.getfixturevalue("postgres").new_store()
     database = open_store(url)
     yield lambda version: SqlLedger(database, version)
     database.close()
@@ -170,7 +170,7 @@ def test_a_chain_that_was_made_anew_is_told_by_its_checkpoints(
 
 
 def test_a_checkpoint_that_was_edited_is_told(tmp_path: Path) -> None:
-    database = open_store(f"sqlite:///{tmp_path / 'x.db'}")
+    database = open_store(prepare_store(tmp_path / "x.db"))
     checkpoints = Checkpoints(tmp_path / "elsewhere.jsonl", tmp_path / "key")
     fill(SqlLedger(database, "1"))
     checkpoints.sign(database, [sql_ledger.CHAIN])

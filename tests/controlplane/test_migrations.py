@@ -23,17 +23,17 @@ GOLDEN = Path(__file__).parent / "golden"
 OPEN = "import sys; from controlplane.store.migrate import open_store; open_store(sys.argv[1]).close()"
 
 
-def test_six_processes_that_migrate_together_all_succeed(database_url: str) -> None:
-    running = [subprocess.Popen([sys.executable, "-W", "error", "-c", OPEN, database_url]) for _ in range(6)]
+def test_six_processes_that_migrate_together_all_succeed(empty_database_url: str) -> None:
+    running = [subprocess.Popen([sys.executable, "-W", "error", "-c", OPEN, empty_database_url]) for _ in range(6)]
     assert [process.wait() for process in running] == [0] * 6
-    database = Database(database_url)
+    database = Database(empty_database_url)
     with database.read() as connection:
         assert schema_version(connection) == HEAD
     database.close()
 
 
-def test_migrations_and_models_agree(database_url: str) -> None:
-    database = open_store(database_url)
+def test_migrations_and_models_agree(empty_database_url: str) -> None:
+    database = open_store(empty_database_url)
     assert differences(database) == []
     with database.write() as connection:
         connection.execute(text("ALTER TABLE jobs ADD COLUMN stray INTEGER"))
@@ -42,9 +42,9 @@ def test_migrations_and_models_agree(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("revision", sorted(path.stem for path in GOLDEN.glob("*.json")))
-def test_a_released_schema_is_brought_up_with_its_rows(database_url: str, revision: str) -> None:
+def test_a_released_schema_is_brought_up_with_its_rows(empty_database_url: str, revision: str) -> None:
     rows = json.loads((GOLDEN / f"{revision}.json").read_text())
-    database = Database(database_url)
+    database = Database(empty_database_url)
     upgrade(database, revision)
     with database.write() as connection:
         connection.execute(text("DELETE FROM chains"))
@@ -82,13 +82,13 @@ def test_a_released_migration_is_never_changed(tmp_path: Path) -> None:
         assert ";\n".join(made) + ";\n" == golden.read_text()
 
 
-def test_a_migration_that_fails_leaves_nothing(database_url: str) -> None:
+def test_a_migration_that_fails_leaves_nothing(empty_database_url: str) -> None:
     def fail_half_way() -> None:
         with database.migrating() as connection:
             connection.execute(text("CREATE TABLE half (a INTEGER)"))
             raise RuntimeError("killed")
 
-    database = Database(database_url)
+    database = Database(empty_database_url)
     with pytest.raises(RuntimeError):
         fail_half_way()
     with database.read() as connection:
@@ -96,19 +96,19 @@ def test_a_migration_that_fails_leaves_nothing(database_url: str) -> None:
     database.close()
 
 
-def test_a_database_of_a_later_release_is_refused(database_url: str) -> None:
-    database = open_store(database_url)
+def test_a_database_of_a_later_release_is_refused(empty_database_url: str) -> None:
+    database = open_store(empty_database_url)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     with pytest.raises(Conflict, match="9999"):
-        open_store(database_url)
+        open_store(empty_database_url)
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET digest = 'x'", "DELETE FROM {}"])
-def test_records_can_not_be_changed_or_removed(database_url: str, table: str, statement: str) -> None:
-    database = open_store(database_url)
+def test_records_can_not_be_changed_or_removed(empty_database_url: str, table: str, statement: str) -> None:
+    database = open_store(empty_database_url)
     rows = json.loads((GOLDEN / f"{HEAD}.json").read_text())
     with database.write() as connection:
         for name in ("services", table):

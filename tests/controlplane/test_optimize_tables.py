@@ -8,7 +8,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-import skops.io
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
@@ -20,9 +19,9 @@ from contracts.errors import InvalidInput, RoostError
 from contracts.ids import VersionRef
 from contracts.wire.artefact import ModelKind, read_plan
 from controlplane.cli.main import app
-from controlplane.settings import Settings
 from registry.catalogue import Registration
 from registry.mlflow_catalogue import MlflowCatalogue
+from tests.prepared import prepare_catalogue
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def catalogue(home: Path) -> MlflowCatalogue:
-    settings = Settings(home)
-    return MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    return prepare_catalogue(home)
 
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
     data: np.ndarray = load_digits().data.astype(np.float32)
     return data
+
+
+@pytest.fixture(scope="module")
+def classifier(catalogue: MlflowCatalogue, tmp_path_factory: pytest.TempPathFactory, rows: np.ndarray) -> Any:
+    """An estimator that is registered as ``digits@1``."""
+    estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(rows, load_digits().target)
+    catalogue.register("digits", Registration(write_estimator(estimator, tmp_path_factory.mktemp("digits"))))
+    return estimator
+
+
+def write_estimator(estimator: Any, folder: Path) -> Path:
+    import skops.io
+
+    skops.io.dump(estimator, folder / "model.skops")
+    return folder
 
 
 def optimize(home: Path, reference: str, recipe: str, *words: str) -> Any:
@@ -52,12 +65,8 @@ def optimize(home: Path, reference: str, recipe: str, *words: str) -> Any:
 
 
 def test_a_classifier_becomes_a_graph_that_answers_alike(
-    home: Path, catalogue: MlflowCatalogue, tmp_path: Path, rows: np.ndarray
+    home: Path, catalogue: MlflowCatalogue, tmp_path: Path, rows: np.ndarray, classifier: Any
 ) -> None:
-    estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(rows, load_digits().target)
-    (tmp_path / "digits").mkdir()
-    skops.io.dump(estimator, tmp_path / "digits" / "model.skops")
-    catalogue.register("digits", Registration(tmp_path / "digits"))
     np.savetxt(tmp_path / "rows.csv", rows[:500], delimiter=",")
     report = optimize(home, "digits@1", "sklearn-onnx", "--rows", str(tmp_path / "rows.csv"))
     assert report["rows"]["rows"] == 500
@@ -70,7 +79,7 @@ def test_a_classifier_becomes_a_graph_that_answers_alike(
 
     session = onnxruntime.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
     labels = session.run(None, {session.get_inputs()[0].name: rows[:100]})[0]
-    assert (labels == estimator.predict(rows[:100])).all()
+    assert (labels == classifier.predict(rows[:100])).all()
 
 
 def test_an_mlflow_model_becomes_skops(
@@ -93,13 +102,12 @@ def test_an_mlflow_model_becomes_skops(
 
 
 def test_what_skl2onnx_can_not_convert_is_told_in_its_words(
-    home: Path, catalogue: MlflowCatalogue, tmp_path: Path, rows: np.ndarray
+    home: Path, catalogue: MlflowCatalogue, tmp_path: Path, rows: np.ndarray, classifier: Any
 ) -> None:
     steps = (FunctionTransformer(np.log1p), RandomForestClassifier(3, random_state=0))
     estimator = make_pipeline(*steps).fit(rows, load_digits().target)
     (tmp_path / "odd").mkdir()
-    skops.io.dump(estimator, tmp_path / "odd" / "model.skops")
-    version = catalogue.register("odd", Registration(tmp_path / "odd")).id
+    version = catalogue.register("odd", Registration(write_estimator(estimator, tmp_path / "odd"))).id
     with pytest.raises(InvalidInput, match=r"sklearn-onnx: "):
         optimize(home, str(version), "sklearn-onnx")
     with pytest.raises(InvalidInput, match="the version is a skops model, the recipe is for diffusers"):

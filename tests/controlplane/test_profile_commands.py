@@ -31,6 +31,7 @@ from registry.profile.port import WorkerGone
 from registry.provenance.attestation import verify_attestation
 from registry.provenance.keys import load_public_key
 from registry.tuning.search import Found
+from tests.prepared import prepare_catalogue
 
 RUNNER = CliRunner()
 OWN = Point(32, 64, 2)
@@ -53,7 +54,7 @@ def open_home(home: Path) -> MlflowCatalogue:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with two versions of the demo model: ``good`` and ``distilled``."""
     folder = tmp_path_factory.mktemp("profiled")
-    catalogue = open_home(folder)
+    catalogue = prepare_catalogue(folder)
     for name in ("good", "distilled"):
         directory = assemble(name, folder / name)
         catalogue.register("tags", Registration(directory, defaults=find_version(name).defaults))

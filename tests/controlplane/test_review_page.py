@@ -248,6 +248,17 @@ def test_a_file_of_pairs_is_read_and_what_is_wrong_is_told(
     assert {item.needed for item in store.items() if item.origin is Origin.WANTED} == {2}
 
 
+@pytest.mark.parametrize("row", ["not json", '{"prompt": "p", "version": "a@1", "image": "torn.png"}'])
+def test_a_file_without_anything_usable_leaves_nothing(tmp_path: Path, row: str) -> None:
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    (tmp_path / "pairs.jsonl").write_text(row)
+    home = tmp_path / "home"
+    answer = CliRunner().invoke(app, ["review", "add", str(tmp_path / "pairs.jsonl"), "--home", str(home)])
+    assert isinstance(answer.exception, InvalidInput)
+    assert "line 1: left out" in answer.stderr
+    assert not home.exists()
+
+
 def test_the_commands_add_tell_and_export(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(GOOD))
     (tmp_path / "b.png").write_bytes(png(BAD))

@@ -16,7 +16,7 @@ import pytest
 
 from controlplane.settings import Settings
 from registry.catalogue import Registration
-from registry.mlflow_catalogue import MlflowCatalogue
+from tests.prepared import prepare_catalogue
 from tests.serving.models import write_onnx
 
 ROOST = Path(sys.executable).with_name("roost")
@@ -88,8 +88,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A control plane that serves version 1 of a small model; version 2 is the same function."""
     folder = tmp_path_factory.mktemp("server")
     home = Home(folder / "home")
-    settings = home.settings
-    catalogue = MlflowCatalogue(settings.mlflow_uri, artifacts=settings.artifacts, manifests=settings.manifests)
+    catalogue = prepare_catalogue(home.folder)
     for name in ("one", "other"):
         catalogue.register("m", Registration(write_onnx(folder / name)))
     (folder / "service.yaml").write_text(SPEC)

@@ -9,11 +9,12 @@ from contracts.clock import FakeClock
 from contracts.errors import InvalidInput, NotFound
 from contracts.events import Event
 from controlplane.desks.silencing import SilenceDesk
-from controlplane.notify.sender import Sender, tell
+from controlplane.notify.sender import Sender
 from controlplane.notify.settings import NotifySettings
 from controlplane.store.migrate import open_store
 from controlplane.store.outbox import TO
 from controlplane.stores import Stores
+from controlplane.telling import tell
 from tests.web.writer import load_spec
 
 CHANNEL = {"webhook": {"url": "http://127.0.0.1:9/", "secret": {"env": "NOT_READ_HERE"}}}
@@ -30,7 +31,7 @@ class Office:
         self.stores.services.apply(load_spec(), actor="eva", reason="first", expected=None)
         self.desk = SilenceDesk(self.stores)
         settings = NotifySettings.model_validate(SETTINGS)
-        self.sender = Sender(self.stores.outbox, settings, Path(), self.clock, self.desk.hushes)
+        self.sender = Sender(self.stores.outbox, settings, Path(), self.clock, self.desk.is_silenced)
         self._told = 0
 
     def letters(self, code: str, objective: str = "availability") -> int:

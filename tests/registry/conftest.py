@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
 from registry.mlflow_catalogue import MlflowCatalogue
+from tests.prepared import prepare_catalogue
 
 
 def open_catalogue(home: Path, uri: str | None = None) -> MlflowCatalogue:
@@ -32,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def catalogue(home: Path) -> MlflowCatalogue:
-    return open_catalogue(home)
+    return prepare_catalogue(home)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from contracts.errors import Conflict, IntegrityError, InvalidInput, NotFound, NotPermitted, RoostError
 from controlplane.cli.main import app
+from tests.serving.models import write_onnx
 
 RUNNER = CliRunner()
 
@@ -170,6 +171,16 @@ def test_a_folder_says_how_it_wants_to_be_asked_and_options_come_first(shell: Sh
     assert (first["num_inference_steps"], first["width"], first["height"]) == (4, 32, 64)
     assert (second["num_inference_steps"], second["guidance_scale"]) == (9, 1.5)
     assert (second["width"], second["height"]) == (128, 256)
+
+
+def test_only_of_what_draws_is_said_how_it_draws(shell: Shell, model: Path, tmp_path: Path) -> None:
+    words = ["--home", str(shell.home)]
+    drawing = RUNNER.invoke(app, ["model", "register", "drawing", str(model), "--size", "64x32", *words])
+    assert "draws 64x32" in drawing.stderr
+    table = RUNNER.invoke(app, ["model", "register", "table", str(write_onnx(tmp_path / "table")), *words])
+    assert table.exit_code == 0, table.output
+    assert table.stdout.startswith("table@1 ")
+    assert table.stderr == ""
 
 
 @pytest.mark.parametrize(

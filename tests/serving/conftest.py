@@ -142,7 +142,7 @@ def running_bench(
     servers = [*(Server(app) for app in apps.values()), Server(gateway, protocol)]
     try:
         *workers, url = [server.url() for server in servers]
-        endpoints = {
+        endpoints: dict[str, tuple[Endpoint, ...]] = {
             str(version): (Endpoint(replica=f"v{version.number}-0", url=worker),)
             for version, worker in zip(apps, workers, strict=True)
         }

@@ -17,8 +17,6 @@ from serving.fleet.reports import Report, read_report, write_report
 from serving.process import start_child
 from tests.serving.models import spec_of, write_onnx
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> WorkerSpec:
