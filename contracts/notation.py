@@ -1,5 +1,6 @@
 """How quantities are written (``99.5%``, ``400ms``, ``22GiB``), read and shown; needs no library at all."""
 
+import math
 import re
 from decimal import Decimal, InvalidOperation
 
@@ -119,6 +120,14 @@ def format_bytes(size_bytes: int) -> str:
             return f"{size:.3g} {unit}" if size < 999.5 else f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
+
+
+def format_evidence(number: float) -> str:
+    """Return evidence for people: three digits, powers of ten from a million on."""
+    if number >= 1e6:
+        exponent = math.floor(math.log10(number)) if math.isfinite(number) else 308
+        return f"10^{exponent}"
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _finite(number: Decimal, text: str) -> float:

@@ -4,6 +4,7 @@ import math
 import sys
 from enum import StrEnum
 
+from contracts.notation import format_evidence
 from contracts.records import record
 from contracts.specs.slo import GateKind
 from contracts.units import format_fraction
@@ -124,21 +125,14 @@ class Verdict:
         return f"{self.subject} scores {self.value:.3g} in {self.sli}, the limit is {self.limit:.3g}"
 
     def _proof(self) -> str:
+        safe = f"{format_evidence(self.safe_evidence)}, needed {format_evidence(self.safe_needed)}"
         if self.outcome is Outcome.PASS:
-            return f"evidence of safety {shorten(self.safe_evidence)}, needed {shorten(self.safe_needed)}"
-        text = f"evidence {shorten(self.evidence)}, needed {shorten(self.needed)}"
+            return f"evidence of safety {safe}"
+        text = f"evidence {format_evidence(self.evidence)}, needed {format_evidence(self.needed)}"
         if self.outcome is Outcome.INCONCLUSIVE and not math.isnan(self.safe_evidence):
-            return f"{text}; of safety {shorten(self.safe_evidence)}, needed {shorten(self.safe_needed)}"
+            return f"{text}; of safety {safe}"
         return text
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else min(value, sys.float_info.max)
-
-
-def shorten(number: float) -> str:
-    """Return evidence for people: three digits, powers of ten from a million on."""
-    if number >= 1e6:
-        exponent = math.floor(math.log10(number)) if math.isfinite(number) else 308
-        return f"10^{exponent}"
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from contracts.events import Event
 from contracts.ids import VersionId
+from contracts.notation import format_evidence
 from contracts.units import format_duration, format_fraction
 from controlplane.demo.scenario import Case, Ending
 from controlplane.demo.served import Served
 from rollout.phases import Phase
 from rollout.policy import GateFamily
-from rollout.verdicts import Outcome, shorten
+from rollout.verdicts import Outcome
 
 PHASE_STYLE = {Phase.PROMOTED: "bold green", Phase.ROLLED_BACK: "bold red", Phase.ROLLING_BACK: "red"}
 OUTCOME_MARK = {
@@ -200,7 +201,7 @@ def _measure(family: GateFamily, number: float | None) -> str:
 
 
 def _evidence(found: float | None, needed: float | None) -> str:
-    return "–" if found is None or needed is None else f"{shorten(found)} of {shorten(needed)}"
+    return "–" if found is None or needed is None else f"{format_evidence(found)} of {format_evidence(needed)}"
 
 
 def draw_results(results: Sequence[Result]) -> RenderableType:

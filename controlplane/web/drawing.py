@@ -7,10 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from contracts.notation import format_evidence
 from contracts.units import format_duration, format_fraction
 from controlplane.web.views.charts import LIMIT, Chart, Number
 from controlplane.web.views.series import Columns
-from rollout.verdicts import shorten
 
 WIDTH, HEIGHT = 1000, 100
 MOST_POINTS = 90
@@ -41,7 +41,7 @@ WRITTEN: Mapping[Number, Callable[[float], str]] = {
     Number.SCORE: lambda value: f"{value:.3f}",
     Number.POINTS: lambda value: show_points(value, "burn"),
     Number.SIGNED: lambda value: show_points(value, "score"),
-    Number.EVIDENCE: shorten,
+    Number.EVIDENCE: format_evidence,
     Number.SECONDS: show_seconds,
     Number.TIMES: lambda value: f"{value:.3g}×",
 }

@@ -13,10 +13,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from contracts.notation import format_evidence
 from contracts.units import format_bytes, format_duration, format_fraction
 from controlplane.web.drawing import draw_chart, show_points, show_seconds
 from controlplane.web.views.slos import show_left
-from rollout.verdicts import shorten
 
 FOLDER = Path(__file__).parent
 NONE = "–"
@@ -37,7 +37,7 @@ def templates() -> Environment:
         "bytes": format_bytes,
         "drawn": draw_chart,
         "duration": lambda seconds: format_duration(round(seconds)),
-        "evidence": lambda number: NONE if number is None else shorten(number),
+        "evidence": lambda number: NONE if number is None else format_evidence(number),
         "island": to_island,
         "left": lambda left: NONE if left is None else show_left(left),
         "measure": show_measure,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from contracts.notation import format_evidence
 from contracts.sketch import quantile_s
 from contracts.units import format_duration, format_fraction
 from evaluation.drift.detector import Array
@@ -126,7 +127,7 @@ def _show(value: float, unit: str) -> str:
         # A budget that is overspent is no share any more.
         return format_fraction(value) if 0 <= value <= 1 else f"{100 * value:.3g} %"
     if unit == "evidence":
-        return _show_evidence(value)
+        return format_evidence(value)
     if unit == "points":
         return f"{100 * value:+.2f} pp"
     if unit == "change":
@@ -138,10 +139,3 @@ def _show(value: float, unit: str) -> str:
     if unit == "usd":
         return f"$ {value:.2f}"
     return f"{value:,.0f}".replace(",", "\u202f") if unit == "count" else f"{value:.3g}"
-
-
-def _show_evidence(value: float) -> str:
-    """Return an e-value as the verdicts' sentences write it: powers of ten from a million on."""
-    if value >= 1e6:
-        return f"10^{math.floor(math.log10(value))}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

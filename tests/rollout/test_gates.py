@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import InvalidInput
+from contracts.notation import format_evidence
 from contracts.specs.rollout import RolloutSpec
 from contracts.specs.slo import AvailabilitySlo, GateKind, LatencySlo, ScoreSlo, Slo
 from rollout.admission import Admission, admit
@@ -16,7 +17,7 @@ from rollout.observation import Exposure, Observation, ScoresTick
 from rollout.phases import Phase
 from rollout.policy import Gate, GateFamily, Policy, compile_policy
 from rollout.state import State, enter
-from rollout.verdicts import Outcome, Verdict, shorten
+from rollout.verdicts import Outcome, Verdict
 from tests.rollout.conftest import World, arms, make_policy
 
 SLOS: dict[str, Slo] = {
@@ -99,7 +100,8 @@ def test_sentences_tell_value_limit_and_evidence() -> None:
     document = _verdict(Outcome.INCONCLUSIVE, value=math.inf, safe_evidence=math.nan).to_document()
     assert document["safe_evidence"] is None
     assert math.isfinite(document["value"])  # type: ignore[arg-type]
-    assert [shorten(number) for number in (0.123456, 153.4, 2.5e8, math.inf)] == ["0.123", "153", "10^8", "10^308"]
+    shown = [format_evidence(number) for number in (0.123456, 153.4, 2.5e8, math.inf)]
+    assert shown == ["0.123", "153", "10^8", "10^308"]
 
 
 def test_a_fault_in_one_slice_is_not_averaged_away() -> None:

@@ -19,7 +19,7 @@ const WRITTEN = {
   score: (value) => `${+value.toFixed(3)}`,
   points: (value) => `${sign(value)}${+Math.abs(100 * value).toPrecision(3)} pp`,
   signed: (value) => `${sign(value)}${+Math.abs(value).toFixed(3)}`,
-  evidence: (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${+value.toPrecision(3)}`),
+  evidence: (value) => (value >= 1e6 ? `10^${Math.floor(Math.log10(value))}` : `${value >= 100 ? Math.round(value) : +value.toPrecision(3)}`),
   seconds: (s) => (s < 1 ? `${+(1000 * s).toPrecision(3)} ms` : `${+s.toPrecision(3)} s`),
   times: (value) => `${+value.toPrecision(3)}×`,
 };

@@ -7,11 +7,11 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from contracts.notation import format_evidence
 from controlplane.web.views.burn import BurnView
 from controlplane.web.views.latency import LatencyView
 from controlplane.web.views.rollout import Check
 from controlplane.web.views.slos import SloView
-from rollout.verdicts import shorten
 
 MINE, THEIRS, LIMIT = "mine", "theirs", "limit"
 
@@ -115,11 +115,11 @@ def chart_check(check: Check, origin_s: float) -> tuple[Chart, Chart, Chart]:
 def caption_check(check: Check) -> tuple[str, str, str]:
     """Return what stands below a check's charts."""
     what = "Mean score" if check.family == "score" else "Share of bad answers"
-    safe = f", safety at 1/β = {shorten(check.safe_needed)}" if check.safe_needed is not None else ""
+    safe = f", safety at 1/β = {format_evidence(check.safe_needed)}" if check.safe_needed is not None else ""
     return (
         f"{what} of both versions{'' if check.family == 'relative' else ', and the limit'}.",
         "Challenger minus champion, its 95 % band at all times, and what is tolerated.",
-        f"E-values on a log axis: harm is proven at 1/α = {shorten(check.needed)}{safe}.",
+        f"E-values on a log axis: harm is proven at 1/α = {format_evidence(check.needed)}{safe}.",
     )
 
 

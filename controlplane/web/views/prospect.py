@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from contracts.notation import format_evidence
 from contracts.specs.rollout import OnTimeout, RolloutSpec
 from controlplane.web.views.story import Story
 from rollout.actions import ReasonCode
 from rollout.phases import Phase
-from rollout.verdicts import shorten
 
 TRIAL = frozenset({Phase.MIRRORING, Phase.PROGRESSING})
 STEPPED = frozenset({ReasonCode.RAISED.value, ReasonCode.PROMOTED_STEP.value})
@@ -82,7 +82,8 @@ def _step(story: Story, policy: RolloutSpec) -> Prospect:
 
 def _proofs(story: Story) -> list[Prospect]:
     waiting = [
-        f"{verdict['gate']} (evidence {shorten(verdict['safe_evidence'] or 0.0)} of {shorten(verdict['safe_needed'])})"
+        f"{verdict['gate']} (evidence {format_evidence(verdict['safe_evidence'] or 0.0)} "
+        f"of {format_evidence(verdict['safe_needed'])})"
         for verdict in story.verdicts
         if verdict["safe_needed"] is not None and verdict["kind"] == "gate" and verdict["outcome"] != "pass"
     ]
