@@ -80,7 +80,7 @@ class Counters:
     def forget_before(self, at_s: float) -> None:
         """Let go of series that ended long ago, however many versions and targets come and go."""
         self._cursors = {key: cursor for key, cursor in self._cursors.items() if cursor[0] >= at_s}
-        self._targets = {target_of(dict(labels)) for _, labels in self._cursors}
+        self._targets &= {target_of(dict(labels)) for _, labels in self._cursors}
 
     def _beginning(self, target: Target, series: Series) -> Sample:
         earlier = [sample for sample in series.samples if sample[0] <= self._since_s]

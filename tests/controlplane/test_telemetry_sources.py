@@ -189,6 +189,17 @@ def test_a_failure_that_is_counted_before_its_attempt_waits_for_it(fake: FakePro
     assert counts(source) == [(1, 1), (2, 4)]
 
 
+def test_what_a_new_target_counted_before_is_left_out_also_when_its_total_is_seen_last() -> None:
+    fake = FakePrometheus()
+    source = source_of(fake)
+    assert counts(source) == []
+    fake.scrape(failed_total=100)  # the scrape is being written down while we ask for one series after the other
+    assert counts(source) == []
+    fake.counters["asked_total"] = [1000]
+    fake.scrape(asked_total=1003, failed_total=101)
+    assert counts(source) == [(1, 3)]
+
+
 def test_while_nobody_counts_nothing_piles_up_and_nothing_is_lost(
     fake: FakePrometheus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
