@@ -14,6 +14,8 @@ from controlplane.optimise.child import Tell, run_child, serve_parent
 FEWEST_PAIRS = 3
 MOST_PAIRS = 30
 WARM_UPS = 2
+FASTER = 0.95
+"""The median of after ÷ before that counts as a gain."""
 
 
 class TimingSpec(Frozen):
@@ -40,6 +42,11 @@ class Timing(Frozen):
     ratio: float
     lowest: float
     highest: float
+
+    @property
+    def is_faster(self) -> bool:
+        """Tell whether the median gains a twentieth and three pairs of four gain at all: noise does both seldom."""
+        return self.ratio <= FASTER and self.highest < 1.0
 
 
 def compare_times(spec: TimingSpec, *, log: Path, tell: Tell = lambda step: None) -> Timing:

@@ -19,6 +19,7 @@ from contracts.ids import VersionId, VersionRef
 from controlplane.cli.main import app
 from controlplane.demo.model.versions import assemble, find_version
 from controlplane.optimise.staging import staging
+from controlplane.optimise.timing import summarise
 from registry.catalogue import Registration
 from registry.mlflow_catalogue import MlflowCatalogue
 from registry.provenance.attestation import verify_attestation
@@ -113,6 +114,15 @@ def test_a_version_is_made_proven_and_registered(
     assert leftovers(home) == []
     with pytest.raises(InvalidInput, match="no torch weights left"):
         optimize(home, made.id, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "faster"),
+    [((0.8, 0.85, 0.9, 0.9, 0.94), True), ((0.97, 0.96, 0.98, 0.97), False), ((0.7, 0.8, 0.9, 1.1, 1.2), False)],
+    ids=["faster", "hardly", "noise"],
+)
+def test_noise_is_no_gain(ratios: tuple[float, ...], *, faster: bool) -> None:
+    assert summarise([(1.0, ratio) for ratio in ratios]).is_faster is faster
 
 
 @pytest.mark.slow
