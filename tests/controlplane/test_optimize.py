@@ -132,12 +132,12 @@ def test_a_recipe_without_gain_is_told_or_refused(
 ) -> None:
     parent = register("vain")
     words = ("--prompts", str(prompts), *QUICK)
-    with pytest.raises(NotPermitted, match=r"steps=8 of vain@1 brings no gain, nothing was registered"):
-        optimize(home, parent, "steps=8", "--require-gain", *words)
+    with pytest.raises(NotPermitted, match=r"steps=12 of vain@1 brings no gain, nothing was registered"):
+        optimize(home, parent, "steps=12", "--require-gain", *words)
     assert_nothing_new(home, catalogue, parent)
-    options = ["--recipe", "steps=8", "--home", str(home), *words]
+    options = ["--recipe", "steps=12", "--home", str(home), *words]
     answer = CliRunner().invoke(app, ["model", "optimize", str(parent), *options])
-    assert answer.stdout.startswith("vain@2  vain@1 by steps=8")
+    assert answer.stdout.startswith("vain@2  vain@1 by steps=12")
     assert "no gain: it is neither a tenth smaller nor a twentieth faster" in answer.stdout
 
 
