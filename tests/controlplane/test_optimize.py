@@ -132,12 +132,12 @@ def test_a_recipe_without_gain_is_told_or_refused(
 ) -> None:
     parent = register("vain")
     words = ("--prompts", str(prompts), *QUICK)
-    with pytest.raises(NotPermitted, match=r"steps=12 of vain@1 brings no gain, nothing was registered"):
-        optimize(home, parent, "steps=12", "--require-gain", *words)
+    with pytest.raises(NotPermitted, match=r"steps=8 of vain@1 brings no gain, nothing was registered"):
+        optimize(home, parent, "steps=8", "--require-gain", *words)
     assert_nothing_new(home, catalogue, parent)
-    options = ["--recipe", "steps=12", "--home", str(home), *words]
+    options = ["--recipe", "steps=8", "--home", str(home), *words]
     answer = CliRunner().invoke(app, ["model", "optimize", str(parent), *options])
-    assert answer.stdout.startswith("vain@2  vain@1 by steps=12")
+    assert answer.stdout.startswith("vain@2  vain@1 by steps=8")
     assert "no gain: it is neither a tenth smaller nor a twentieth faster" in answer.stdout
 
 
@@ -152,9 +152,10 @@ def test_pictures_that_differ_or_are_blank_or_worse_are_refused(
         optimize(home, black, "guidance=1", *words)
     assert_nothing_new(home, catalogue, black)
     good = register("unlike")
-    with pytest.raises(NotPermitted, match=r"differ by \d+\.\d dB PSNR, at least 90 dB is wanted") as refusal:
-        optimize(home, good, "guidance=90+bf16", "--min-psnr", "90", "--scorer", "text-accuracy", *words)
-    assert "text-accuracy falls from 1.000 to" in refusal.value.message
+    with pytest.raises(NotPermitted, match=r"differ by \d+\.\d dB PSNR, at least 90 dB is wanted"):
+        optimize(home, good, "bf16", "--min-psnr", "90", *words)
+    with pytest.raises(NotPermitted, match=r"text-accuracy falls from 1.000 to"):
+        optimize(home, good, "guidance=90", "--scorer", "text-accuracy", *words)
     assert_nothing_new(home, catalogue, good)
 
 

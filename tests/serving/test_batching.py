@@ -137,12 +137,12 @@ def test_only_requests_of_one_shape_are_drawn_together() -> None:
 
 def test_a_window_waits_for_others_and_not_longer_than_a_full_batch_needs() -> None:
     runtime = SteppingRuntime()
-    limits = WorkerLimits(max_batch_size=3, batch_window_s=5, max_queue=64)
+    limits = WorkerLimits(max_batch_size=3, batch_window_s=10, max_queue=64)
     with worker(runtime, limits) as client, ThreadPoolExecutor(3) as pool:
         begun_s = time.monotonic()
         answers = [pool.submit(ask, client, name) for name in "abc"]
         assert all(answer.result().status_code == 200 for answer in answers)
-        assert time.monotonic() - begun_s < 4
+        assert time.monotonic() - begun_s < 9
     assert len(runtime.batches) == 1
     assert sorted(runtime.batches[0]) == ["a", "b", "c"]
 
@@ -220,7 +220,7 @@ def test_time_that_is_up_ends_drawing_at_the_next_step() -> None:
     with worker(runtime) as client:
         answer = ask(client, "a", time_left_s=0.2)
         assert (answer.status_code, answer.json()["reason"]) == (504, "timeout")
-        begun = ask(client, "b", time_left_s=5)
+        begun = ask(client, "b", time_left_s=60)
         assert begun.status_code == 200
     # Without the stop "a" would have taken its 20 steps before "b" took its own.
     assert runtime.steps < 2 * STEPS - 5
