@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,26 +118,33 @@ Worker(jobs, Path(sys.argv[2]), name=sys.argv[3], lease_s=3.0).run(Schedules(job
 """
 
 
-def worker_process(url: str, home: Path, name: str) -> subprocess.Popen[bytes]:
+@pytest.fixture
+def start_worker(database_url: str, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts workers by their names, as processes that end with the test."""
     root = Path(__file__).parents[2]
-    return subprocess.Popen([sys.executable, "-c", WORKER, url, str(home), name], cwd=root)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", WORKER, database_url, str(tmp_path), name], cwd=root))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
-def test_a_killed_workers_job_is_taken_over_where_it_was(database_url: str, live_jobs: Jobs, tmp_path: Path) -> None:
+def test_a_killed_workers_job_is_taken_over_where_it_was(
+    start_worker: Callable[[str], subprocess.Popen[bytes]], live_jobs: Jobs, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
     told = {"steps": 6, "pause_s": 0.15, "file": str(notes)}
     live_jobs.submit("count", told, actor="t", job_id="x")
-    first, second = worker_process(database_url, tmp_path, "first"), None
-    try:
-        wait_for(lambda: notes.exists() and notes.read_text().count("\n") >= 3)
-        first.kill()
-        second = worker_process(database_url, tmp_path, "second")
-        wait_for(lambda: live_jobs.get("x").is_over)
-    finally:
-        for process in (first, second):
-            if process is not None:
-                process.kill()
-                process.wait()
+    first = start_worker("first")
+    wait_for(lambda: notes.exists() and notes.read_text().count("\n") >= 3)
+    first.kill()
+    start_worker("second")
+    wait_for(lambda: live_jobs.get("x").is_over)
     done = live_jobs.get("x")
     assert (done.state, done.result) == (JobState.DONE, {"squares": [0, 1, 4, 9, 16, 25]})
     assert done.worker == "second"
@@ -148,42 +155,36 @@ def test_a_killed_workers_job_is_taken_over_where_it_was(database_url: str, live
     assert len(steps) <= 6 + done.attempts - 1
 
 
-def test_a_stopped_worker_that_wakes_up_records_nothing(database_url: str, live_jobs: Jobs, tmp_path: Path) -> None:
+def test_a_stopped_worker_that_wakes_up_records_nothing(
+    start_worker: Callable[[str], subprocess.Popen[bytes]], live_jobs: Jobs, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
     live_jobs.submit("nap", {"nap_s": 1.0, "file": str(notes)}, actor="t", job_id="x")
-    first, second = worker_process(database_url, tmp_path, "first"), None
-    try:
-        wait_for(notes.exists)
-        # Not within a write: on SQLite that would keep everybody waiting.
-        time.sleep(0.1)
-        os.kill(first.pid, signal.SIGSTOP)
-        second = worker_process(database_url, tmp_path, "second")
-        wait_for(lambda: live_jobs.get("x").is_over)
-        os.kill(first.pid, signal.SIGCONT)
-        live_jobs.submit("add", {"a": 1, "b": 1}, actor="t", job_id="y")
-        wait_for(lambda: live_jobs.get("y").is_over)
-        time.sleep(0.3)
-    finally:
-        for process in (first, second):
-            if process is not None:
-                process.kill()
-                process.wait()
+    first = start_worker("first")
+    wait_for(notes.exists)
+    # Not within a write: on SQLite that would keep everybody waiting.
+    time.sleep(0.1)
+    os.kill(first.pid, signal.SIGSTOP)
+    start_worker("second")
+    wait_for(lambda: live_jobs.get("x").is_over)
+    os.kill(first.pid, signal.SIGCONT)
+    live_jobs.submit("add", {"a": 1, "b": 1}, actor="t", job_id="y")
+    wait_for(lambda: live_jobs.get("y").is_over)
+    time.sleep(0.3)
     done = live_jobs.get("x")
     assert (done.state, done.worker) == (JobState.DONE, "second")
     assert done.fence == done.attempts >= 2
 
 
-def test_two_workers_keep_to_a_queues_limit(database_url: str, live_jobs: Jobs, tmp_path: Path) -> None:
+def test_workers_keep_to_a_queues_limit_together(
+    start_worker: Callable[[str], subprocess.Popen[bytes]], live_jobs: Jobs, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
     for _ in range(8):
         live_jobs.submit("nap", {"nap_s": 0.05, "file": str(notes)}, actor="t")
-    running = [worker_process(database_url, tmp_path, name) for name in ("a", "b", "c")]
-    try:
-        wait_for(lambda: all(job.is_over for job in live_jobs.list()))
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    for name in ("a", "b", "c"):
+        start_worker(name)
+    wait_for(lambda: all(job.is_over for job in live_jobs.list()))
     lines = [line.split() for line in notes.read_text().splitlines()]
     moments = sorted((float(at_s), 1 if verb == "begin" else -1) for verb, _, at_s in lines)
     at_once, most = 0, 0
