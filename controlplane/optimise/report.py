@@ -113,7 +113,10 @@ class OptimiseReport:
                 "time",
                 f"{timing.before_s * 1000:.2f} ms",
                 f"{timing.after_s * 1000:.2f} ms",
-                f"{timing.ratio:.2f} × ({1 / timing.ratio:.1f} times as fast), {timing.pairs} pairs side by side",
+                (
+                    f"{timing.ratio:.2f} × ({1 / timing.ratio:.1f} times as fast), "
+                    f"quicker in {timing.won} of {timing.pairs} pairs"
+                ),
             ),
         ]
         if evidence.peak_memory_before_bytes and evidence.peak_memory_after_bytes:

@@ -1,5 +1,6 @@
 """How long two versions take, side by side in one process: ``python -m controlplane.optimise.timing``."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from contracts.wire.artefact import read_plan
 from contracts.wire.worker import GenerationDefaults
 from controlplane.optimise.child import Tell, run_child, serve_parent
 
-FEWEST_PAIRS, MOST_PAIRS = 2, 15
+FEWEST_PAIRS, MOST_PAIRS = 3, 15
 """Of each order in which the versions are loaded."""
 WARM_UPS = 2
 BEFORE, AFTER = 0, 1
 FASTER = 0.95
 """The median of after ÷ before that counts as a gain."""
+CHANCE = 0.05
+"""How often a version that is no faster may look so in as many pairs."""
 
 
 class TimingSpec(Frozen):
@@ -34,10 +37,12 @@ class TimingSpec(Frozen):
 class Timing(Frozen):
     """Time per picture, drawn in turn by both on one thread: CPU seconds, on a GPU seconds of the clock.
 
-    ``ratio`` is after ÷ before, the median over the pairs; ``lowest`` and ``highest`` are the middle half's ends.
+    ``ratio`` is after ÷ before, the median over the pairs; ``lowest`` and ``highest`` are the middle half's ends;
+    ``won`` counts the pairs in which after took less time.
     """
 
     pairs: int
+    won: int
     before_s: float
     after_s: float
     ratio: float
@@ -45,9 +50,14 @@ class Timing(Frozen):
     highest: float
 
     @property
+    def chance(self) -> float:
+        """Return how often a version that is no faster wins as many pairs: the sign test's p-value, one-sided."""
+        return sum(math.comb(self.pairs, wins) for wins in range(self.won, self.pairs + 1)) / 2.0**self.pairs
+
+    @property
     def is_faster(self) -> bool:
-        """Tell whether the median gains a twentieth and three pairs of four gain at all: noise does both seldom."""
-        return self.ratio <= FASTER and self.highest < 1.0
+        """Tell whether the median gains a twentieth, and more pairs gain than chance explains."""
+        return self.ratio <= FASTER and self.chance <= CHANCE
 
 
 def compare_times(spec: TimingSpec, *, log: Path, tell: Tell = lambda step: None) -> Timing:
@@ -114,6 +124,7 @@ def summarise(pairs: list[tuple[float, float]]) -> Timing:
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return Timing(
         pairs=len(pairs),
+        won=sum(after_s < before_s for before_s, after_s in pairs),
         before_s=statistics.median(before_s for before_s, _ in pairs),
         after_s=statistics.median(after_s for _, after_s in pairs),
         ratio=middle,

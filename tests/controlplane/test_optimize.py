@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from contracts.errors import IntegrityError, InvalidInput, NotPermitted, RoostError, Unavailable
@@ -118,11 +119,22 @@ def test_a_version_is_made_proven_and_registered(
 
 @pytest.mark.parametrize(
     ("ratios", "faster"),
-    [((0.8, 0.85, 0.9, 0.9, 0.94), True), ((0.97, 0.96, 0.98, 0.97), False), ((0.7, 0.8, 0.9, 1.1, 1.2), False)],
-    ids=["faster", "hardly", "noise"],
+    [
+        ((0.8, 0.85, 0.9, 0.9, 0.94), True),
+        ((0.97, 0.96, 0.98, 0.97, 0.99, 0.96), False),
+        ((0.7, 0.8, 0.9, 0.9, 1.1, 1.2), False),
+        ((0.8, 0.8, 0.8, 0.8), False),
+        ((0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 1.3), True),
+    ],
+    ids=["faster", "hardly", "noise", "too few", "with one that was held up"],
 )
 def test_noise_is_no_gain(ratios: tuple[float, ...], *, faster: bool) -> None:
     assert summarise([(1.0, ratio) for ratio in ratios]).is_faster is faster
+
+
+def test_chance_is_the_sign_tests() -> None:
+    timing = summarise([(1.0, ratio) for ratio in (0.9, 0.9, 0.9, 0.9, 1.1, 0.9, 1.2)])
+    assert timing.chance == pytest.approx(binomtest(5, 7, alternative="greater").pvalue)
 
 
 @pytest.mark.slow
@@ -131,7 +143,7 @@ def test_a_recipe_without_gain_is_told_or_refused(
     home: Path, catalogue: MlflowCatalogue, register: Register, prompts: Path
 ) -> None:
     parent = register("vain")
-    words = ("--prompts", str(prompts), *QUICK)
+    words = ("--prompts", str(prompts), "--time-budget", "6")
     with pytest.raises(NotPermitted, match=r"steps=8 of vain@1 brings no gain, nothing was registered"):
         optimize(home, parent, "steps=8", "--require-gain", *words)
     assert_nothing_new(home, catalogue, parent)
