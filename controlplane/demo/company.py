@@ -36,8 +36,9 @@ TICK_S = 0.5
 TIMED_PROMPTS = 8
 BUSY_SHARE = 0.5
 HIGHEST_RATE = 6.0
-LATER = 2.0
-"""How many times as many requests come once a faster version serves."""
+LATER = 3.0
+"""How many times as many requests come once a faster version serves: enough in a bake to show what wears out."""
+HIGHEST_LATER_RATE = 12.0
 SEED = 7
 ACTOR = "demo"
 
@@ -102,7 +103,7 @@ class Company:
             result = replace(result, example=_find_wrong(self._system.settings, result.version))
         self._stage.say(f"{'✔' if result.as_expected else '✖'} {case.version}: {result.seen}")
         if result.seen.fate is Fate.PROMOTED and result.as_expected and self._traffic.rate == self._rate:
-            self._traffic.ask(self._rate * LATER)
+            self._traffic.ask(max(self._rate, min(self._rate * LATER, HIGHEST_LATER_RATE)))
             self._stage.say(f"✔ users send {self._traffic.rate:.1f} requests a second from now on")
         return result
 
