@@ -8,16 +8,18 @@ from typing import Any
 from contracts.errors import NotFound
 from contracts.units import format_duration
 from controlplane.store.ledger import Entry, Ledger
+from rollout.actions import ReasonCode
 
 WIDTH, HEIGHT = 760, 424
 LEFT, RIGHT = 74, 150
 SHARE_PANEL = (116, 214)
 EVIDENCE_PANEL = (260, 380)
 LEAST_EVIDENCE = 0.1
+LINE_HEIGHT = 15
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1f2328}.dim{fill:#59636e}.title{font-size:15px;font-weight:600}"
-    ".axis{stroke:#d1d9e0}.limit{stroke:#59636e;stroke-dasharray:5 4}.line{fill:none;stroke-width:2}"
+    ".axis{stroke:#d1d9e0}.held{fill:#eef1f4}.limit{stroke:#59636e;stroke-dasharray:5 4}.line{fill:none;stroke-width:2}"
 )
 
 Point = tuple[float, float]
@@ -77,6 +79,7 @@ def _evidence_panel(entries: Sequence[Entry], time: Callable[[float], float], st
     height = _scale(math.log10(LEAST_EVIDENCE), math.log10(max(seen, 3 * needed)), bottom, top)
     limit = height(math.log10(needed))
     parts = [
+        *_comparison(entries, time, start_s),
         f'<text class="dim" x="20" y="{top - 14}">evidence of harm (logarithmic)</text>',
         f'<path class="axis" d="M{LEFT} {bottom}H{WIDTH - RIGHT}"/>',
         f'<path class="limit" d="M{LEFT} {limit:.1f}H{WIDTH - RIGHT}"/>',
@@ -84,12 +87,37 @@ def _evidence_panel(entries: Sequence[Entry], time: Callable[[float], float], st
         f'<text class="dim" x="{WIDTH - RIGHT + 8}" y="{limit + 4:.0f}">needed to roll back</text>',
         f'<text class="dim" x="{LEFT - 8}" y="{height(0) + 4:.0f}" text-anchor="end">1</text>',
     ]
+    labels: list[tuple[float, float, str, str]] = []
     for position, gate in enumerate(gates):
         points = [(time(e.at_s - start_s), height(_log_evidence(e.decision["verdicts"][position]))) for e in judged]
         colour = COLOURS[1 + position % 3]
         parts.append(f'<path class="line" stroke="{colour}" d="{_line(points)}"/>')
         last_x, last_y = points[-1]
-        parts.append(f'<text x="{last_x + 8:.0f}" y="{last_y + 4:.0f}" style="fill:{colour}">{escape(gate)}</text>')
+        labels.append((last_y, last_x, gate, colour))
+    return parts + _labels(labels)
+
+
+def _comparison(entries: Sequence[Entry], time: Callable[[float], float], start_s: float) -> list[str]:
+    """Return the span in which harm was proven and it was open whether the champion suffers as much."""
+    unclear = [entry.at_s - start_s for entry in entries if entry.decision["reason"] == ReasonCode.UNCLEAR]
+    if not unclear:
+        return []
+    top, bottom = EVIDENCE_PANEL
+    left, right = time(unclear[0]), time(unclear[-1])
+    return [
+        f'<rect class="held" x="{left:.0f}" y="{top}" width="{right - left:.0f}" height="{bottom - top}"/>',
+        f'<text class="dim" x="{left:.0f}" y="{bottom - 6}">proven; is the champion as bad?</text>',
+    ]
+
+
+def _labels(ends: Sequence[tuple[float, float, str, str]]) -> list[str]:
+    """Return names at the ends of their lines (y, x, name, colour), each below the one before."""
+    parts: list[str] = []
+    free = 0.0
+    for y, x, name, colour in sorted(ends):
+        free = max(y, free)
+        parts.append(f'<text x="{x + 8:.0f}" y="{free + 4:.0f}" style="fill:{colour}">{escape(name)}</text>')
+        free += LINE_HEIGHT
     return parts
 
 
