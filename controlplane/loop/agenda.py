@@ -22,7 +22,7 @@ FEW = 8
 """More than so many rows are read at once, and not one by one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Service:
     """One service: its newest spec, and who owns its production."""
 
@@ -34,12 +34,12 @@ class Service:
         """What clients call."""
         return self.spec.service
 
-    @property
+    @cached_property
     def champion(self) -> VersionId | None:
         """The version that owns production, None before there is one."""
         return VersionId.parse(self.production.champion) if self.production.champion else None
 
-    @property
+    @cached_property
     def previous(self) -> VersionId | None:
         """The version that owned production before, None when there was none."""
         return VersionId.parse(self.production.previous) if self.production.previous else None

@@ -1,6 +1,7 @@
 """A living rollout in the leader's hands: its row, its state, its policy, and what follows from them."""
 
 from dataclasses import replace
+from functools import cached_property
 
 from contracts.errors import InvalidInput
 from contracts.ids import VersionId
@@ -34,12 +35,12 @@ class Trial:
     spec: ServiceSpec
     room: Room | None = None
 
-    @property
+    @cached_property
     def champion(self) -> VersionId:
         """The version that owned production when the rollout began."""
         return VersionId.parse(self.state.champion)
 
-    @property
+    @cached_property
     def challenger(self) -> VersionId:
         """The version on trial."""
         return VersionId.parse(self.state.challenger)

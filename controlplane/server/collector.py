@@ -2,7 +2,7 @@
 
 import gc
 
-YOUNG, MIDDLE, OLD = 100_000, 50, 100
+YOUNG, MIDDLE, OLD = 200_000, 50, 100
 
 
 def collect_seldom() -> None:
