@@ -111,13 +111,13 @@ def _comparison(entries: Sequence[Entry], time: Callable[[float], float], start_
 
 
 def _labels(ends: Sequence[tuple[float, float, str, str]]) -> list[str]:
-    """Return names at the ends of their lines (y, x, name, colour), each below the one before."""
+    """Return names at the ends of their lines (y, x, name, colour), each above the one before: below is the axis."""
     parts: list[str] = []
-    free = 0.0
-    for y, x, name, colour in sorted(ends):
-        free = max(y, free)
+    free = float(EVIDENCE_PANEL[1])
+    for y, x, name, colour in sorted(ends, reverse=True):
+        free = min(y, free)
         parts.append(f'<text x="{x + 8:.0f}" y="{free + 4:.0f}" style="fill:{colour}">{escape(name)}</text>')
-        free += LINE_HEIGHT
+        free -= LINE_HEIGHT
     return parts
 
 

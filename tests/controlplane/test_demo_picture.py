@@ -36,7 +36,7 @@ def texts(svg: str) -> dict[str, float]:
     return {str(one.text): float(one.attrib["y"]) for one in ET.fromstring(svg).iter(f"{SVG}text")}
 
 
-def test_lines_that_end_alike_have_names_one_below_the_other(ledger: FileLedger) -> None:
+def test_lines_that_end_alike_have_names_one_above_the_other(ledger: FileLedger) -> None:
     decide(ledger, 1.0, "progressing", "ramp.awaiting-proof", {"text": 2.0, "latency": 1.0, "availability": 1.0})
     decide(ledger, 2.0, "rolling-back", "gate.harm-proven", {"text": 900.0, "latency": 0.5, "availability": 0.49})
     decide(ledger, 3.0, "rolled-back", "rollout.rolled-back", {})

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,7 +157,10 @@ def test_what_is_no_tag_is_refused(shape: tuple[int, ...]) -> None:
         load_reader().read(np.zeros(shape, np.uint8))
 
 
-def test_reader_loads_without_torch_or_sklearn() -> None:
+def test_reader_loads_fast_and_without_torch_or_sklearn() -> None:
+    begun_s = time.perf_counter()
+    TagReader.load()
+    assert time.perf_counter() - begun_s < 0.2
     code = (
         "import sys; from evaluation.price_tags.figures import measure; "
         "from evaluation.price_tags.reader import load_reader; load_reader(); "

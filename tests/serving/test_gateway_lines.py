@@ -154,7 +154,7 @@ def test_a_copy_makes_place_for_who_waits() -> None:
         line.retire()
         return live, noted, mirror.dropped
 
-    busy = Busy(delay_s=2.0)
+    busy = Busy(delay_s=3.0)
     with running(busy.app()) as url:
         live, noted, dropped = asyncio.run(scenario(url))
     assert live.failure is None
